@@ -1,0 +1,64 @@
+import type { DiskSource } from '../../engine/disk/contract.ts';
+import type { ExtentSet } from '../../engine/disk/extent-set.ts';
+import type { Tx } from '../database/service.ts';
+
+/** A commit in a repository that holds exactly what a point held. */
+export interface KnownRoot {
+  readonly repositoryId: string;
+  readonly domain: string;
+  readonly session: string;
+  readonly root: string;
+}
+
+/** The nearest point with a known root, and the ranges that may differ between it and the asked point. */
+export interface ChangesSince {
+  readonly session: string;
+  readonly root: string;
+  readonly changed: ExtentSet;
+}
+
+/**
+ * The tree of layers (files) and points (moments) behind volumes, snapshots, images and backups.
+ *
+ * All ids are chosen by the caller, so that every call may be repeated after a crash. A *hold* keeps a point's bytes readable; who releases
+ * the last one lets `tidy` merge or remove the layers behind it.
+ */
+export interface DisksService {
+  /** Gives a volume without a disk an empty one, or one that starts from a point. Sets the volume's top layer and head point. */
+  createDisk(volumeId: string, plan: { topLayerId: string; sizeBytes: number; fromPointId: string | null }): Promise<void>;
+  /**
+   * Makes a point of what the volume's disk holds now, and puts an empty layer on top of it: offline, or through the process that has
+   * the disk open. Takes milliseconds. The point is held by `holder` before anything else can happen to it.
+   */
+  freeze(volumeId: string, plan: { pointId: string; topLayerId: string; holder: string }): Promise<void>;
+  /** Makes a frozen raw base and its point, with bytes that `write` puts into the file at `path`; it returns the ranges it wrote. */
+  createBase(
+    plan: { layerId: string; pointId: string; home: string; sizeBytes: number; holder: string },
+    write: (path: string) => Promise<ExtentSet>,
+  ): Promise<void>;
+  /** Puts a volume on another point with a fresh top layer. The old top and what only it needed goes away later (`tidy`). One transaction; refused while the disk is open. */
+  replaceDisk(volumeId: string, plan: { fromPointId: string; topLayerId: string; sizeBytes: number }): Promise<void>;
+  /** Grows the disk of a volume that nobody has open. */
+  resize(volumeId: string, sizeBytes: number): Promise<void>;
+  /** Takes the disk away from a volume that is being deleted. Points that others hold stay. */
+  dropDisk(volumeId: string): Promise<void>;
+
+  hold(tx: Tx, pointId: string, holder: string): Promise<void>;
+  release(tx: Tx, pointId: string, holder: string): Promise<void>;
+  /** Removes layers that nobody needs and merges unnamed neighbours. Never touches a disk that is open or being read. */
+  tidy(): Promise<void>;
+
+  /** The bytes of a held point, for readers. */
+  sourceOf(pointId: string): Promise<DiskSource>;
+  recordRoot(tx: Tx, pointId: string, known: KnownRoot): Promise<void>;
+  /** Forgets the roots that came from a session whose backup is gone. */
+  forgetSession(tx: Tx, session: string): Promise<void>;
+  /** Undefined: no point with a known root in this repository and domain can be reached over known journals. Then everything is read. */
+  changesSince(pointId: string, where: { repositoryId: string; domain: string }): Promise<ChangesSince | undefined>;
+
+  /** Starts (or finds) the server of a volume's bytes and returns where NBD clients connect. */
+  openExport(volumeId: string, options: { readOnly: boolean }): Promise<{ socketPath: string }>;
+  closeExport(volumeId: string): Promise<void>;
+  /** At start: finds the servers that outlived the service, reads back what they serve, and makes the rows follow. */
+  adoptExports(): Promise<void>;
+}

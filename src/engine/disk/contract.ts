@@ -1,0 +1,32 @@
+import type { ExtentSet } from './extent-set.ts';
+
+/** One file of a disk. `path` is absolute; `sizeBytes` is the virtual size of this layer (a raw file may be shorter than it). */
+export interface DiskLayer {
+  readonly path: string;
+  readonly format: 'raw' | 'qcow2';
+  readonly sizeBytes: number;
+}
+
+/**
+ * A readable disk as plain data, so that it can cross to another process: frozen layers from the bottom to the top.
+ * An upper layer hides the lower ones where it has data or zeroes; a layer smaller than the disk reads as zeroes past its end.
+ */
+export interface DiskSource {
+  readonly layers: readonly DiskLayer[];
+  readonly sizeBytes: number;
+}
+
+/**
+ * Reads the bytes of a frozen disk.
+ *
+ * All files are opened and all tables loaded when the reader is made: later unlinks of the files do no harm.
+ * Calls are synchronous, because they run in worker threads that do nothing else. A reader is used by one thread.
+ */
+export interface DiskReader {
+  readonly sizeBytes: number;
+  /** The ranges that may hold something other than zeroes: sorted, disjoint, coalesced, within the size. */
+  allocated(): ExtentSet;
+  /** Fills `target` with the bytes from `offsetBytes`. The range lies within the size. Throws on a short or failed read. */
+  readSync(target: Uint8Array, offsetBytes: number): void;
+  close(): void;
+}

@@ -1,0 +1,77 @@
+import type { DiskSource } from '../disk/contract.ts';
+import type { ExtentSet } from '../disk/extent-set.ts';
+
+/**
+ * One node in the tree of immutable layers that disks are made of. `home` names the folder (the volume or image that
+ * made the layer); `sizeBytes` is the virtual size.
+ */
+export interface Layer {
+  readonly id: string;
+  readonly home: string;
+  readonly format: 'raw' | 'qcow2';
+  readonly sizeBytes: number;
+}
+
+/** The layers of one disk from the bottom to the top. Only the top is ever written. */
+export type LayerChain = readonly Layer[];
+
+/** A running server of one volume's bytes: survives the process that started it, and can be adopted by another. Plain data. */
+export interface DiskExport {
+  readonly id: string;
+  readonly home: string;
+  /** Where NBD clients connect: a unix socket with an unguessable name. */
+  readonly socketPath: string;
+  readonly monitorPath: string;
+  readonly processId: number;
+}
+
+export interface CallOptions {
+  readonly signal: AbortSignal;
+  /** Called at most a few times a second. */
+  readonly onProgress?: (doneBytes: number, totalBytes: number) => void;
+}
+
+/** What one export serves right now, read back from the process itself. */
+export interface ExportState {
+  readonly alive: boolean;
+  /** The layer ids from the bottom to the top; empty when the process is gone. */
+  readonly layerIds: readonly string[];
+}
+
+/**
+ * Where volumes' bytes live.
+ *
+ * Every call may be repeated with the same arguments after a crash at any instant and then has the same result
+ * (`createLayer` of a layer that exists makes it anew: callers never repeat it once the layer was written to).
+ * What a call reports as done is durable. A failed or aborted call leaves nothing that a repeat would trip over.
+ */
+export interface VolumeBackend {
+  /** Makes an empty layer above `below` (which may be empty: then the layer reads as zeroes). */
+  createLayer(layer: Layer, below: LayerChain): Promise<void>;
+  /** Where the writer of a new raw base puts its bytes. The file does not exist until somebody makes it. */
+  baseFile(layer: Layer): Promise<string>;
+  /** Makes a raw base layer, written by somebody else at `baseFile`, durable, and remembers which ranges of it hold data. */
+  sealBase(layer: Layer, allocated: ExtentSet): Promise<void>;
+  /** Grows the top layer of a chain that nobody has open. */
+  resizeTop(chain: LayerChain, sizeBytes: number): Promise<void>;
+  /** The ranges that the (frozen) top of `chain` changed over the layers below it: data and zeroes alike. */
+  changesOf(chain: LayerChain): Promise<ExtentSet>;
+  /** The chain as plain data for the readers of `engine/disk`. All its layers must be frozen. */
+  source(chain: LayerChain): DiskSource;
+  /** Folds `younger` (directly above `older`) into `older`, and makes `child` (directly above `younger`, if any) stand on `older`. All offline. */
+  merge(older: Layer, younger: Layer, child: Layer | undefined, options: CallOptions): Promise<void>;
+  /** Removes a layer's files. A layer that does not exist is no error. */
+  removeLayer(layer: Layer): Promise<void>;
+  /** The bytes that the layer takes on disk now. 0 when it does not exist. */
+  allocatedBytes(layer: Layer): Promise<number>;
+  /** Bytes that new data may still take before the space watermark. */
+  freeBytes(): Promise<number>;
+
+  /** Starts a server of the disk's bytes. `id` is new for each attempt. */
+  openExport(id: string, chain: LayerChain, options: { readOnly: boolean }): Promise<DiskExport>;
+  /** Puts an (existing, empty) overlay on the top of an exported disk; what was the top is frozen, and durable, afterwards. */
+  snapshotExport(target: DiskExport, chain: LayerChain, overlay: Layer): Promise<void>;
+  inspectExport(target: DiskExport): Promise<ExportState>;
+  /** Ends the server after flushing. One that is gone already is no error. */
+  closeExport(target: DiskExport): Promise<void>;
+}

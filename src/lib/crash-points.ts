@@ -1,0 +1,36 @@
+/**
+ * Named instants at which a test may end the process, or make an effect fail.
+ *
+ * Production code marks the instants that matter (before, inside and after each outside effect); nothing happens
+ * there unless the composition root armed one of them. The kill tests arm them one by one.
+ */
+export type CrashAction = 'kill' | 'fail';
+
+interface ArmedPoint {
+  readonly name: string;
+  readonly action: CrashAction;
+  remainingHits: number;
+}
+
+let armed: ArmedPoint | undefined;
+
+/** Arms one point. `afterHits` = how many times the point is passed unharmed first. Called by composition roots and tests only. */
+export function armCrashPoint(name: string, action: CrashAction, afterHits = 0): void {
+  armed = { name, action, remainingHits: afterHits };
+}
+
+export function disarmCrashPoints(): void {
+  armed = undefined;
+}
+
+/** Marks an instant. Ends the process with SIGKILL, or throws, when a test armed this name. */
+export function crashPoint(name: string): void {
+  if (armed === undefined || armed.name !== name) return;
+  if (armed.remainingHits > 0) {
+    armed.remainingHits -= 1;
+    return;
+  }
+  if (armed.action === 'kill') process.kill(process.pid, 'SIGKILL');
+  armed = undefined;
+  throw new Error(`crash point ${name} was armed to fail`);
+}
