@@ -1,0 +1,317 @@
+/**
+ * The tables of `migrations/` as Kysely types: one interface a table, kept by hand beside the SQL.
+ *
+ * How values travel (the parsers are in `connection.ts`): `bigint` as a number (sizes stay far below 2^53; a larger value is an error),
+ * `timestamptz` as a `Timestamp` text that keeps microseconds, `jsonb` parsed when read and written as text (`json(value)`, because the
+ * driver would turn an array into a PostgreSQL array), `bytea` as a Buffer. Columns that may be null may be left out of an insert.
+ */
+import type { ColumnType, Generated, GeneratedAlways } from 'kysely';
+import type { Timestamp } from '../../lib/clock.ts';
+
+export type { Timestamp };
+
+/**
+ * What a `jsonb` column can hold. Declare the shapes that go in as `type`, not as `interface`: TypeScript gives only the former the
+ * index signature that is asked for here.
+ */
+export type Json = string | number | boolean | null | readonly Json[] | JsonMap;
+export type JsonMap = { readonly [key: string]: Json | undefined };
+export type StringMap = { readonly [key: string]: string };
+
+/** The written form of a `jsonb` value. */
+export function json(value: Json): string {
+  return JSON.stringify(value);
+}
+
+type JsonColumn<Value> = ColumnType<Value, string, string>;
+type DefaultedJsonColumn<Value> = ColumnType<Value, string | undefined, string>;
+type NullableJsonColumn<Value> = ColumnType<Value | null, string | null | undefined, string | null>;
+type DefaultedTimestamp = ColumnType<Timestamp, Timestamp | undefined, Timestamp>;
+
+export interface DomainsTable {
+  id: string;
+  name: string;
+  description: Generated<string>;
+  enabled: Generated<boolean>;
+}
+
+export interface ProjectsTable {
+  id: string;
+  domain_id: string;
+  parent_id: string;
+  name: string;
+  description: Generated<string>;
+  enabled: Generated<boolean>;
+  extra: DefaultedJsonColumn<JsonMap>;
+}
+
+export interface UsersTable {
+  id: string;
+  domain_id: string;
+  name: string;
+  password_hash: string | null;
+  enabled: Generated<boolean>;
+  default_project_id: string | null;
+  extra: DefaultedJsonColumn<JsonMap>;
+}
+
+export interface RolesTable {
+  id: string;
+  name: string;
+  description: string | null;
+}
+
+export interface RoleImplicationsTable {
+  prior_role_id: string;
+  implied_role_id: string;
+}
+
+export interface RoleAssignmentsTable {
+  user_id: string;
+  role_id: string;
+  project_id: string | null;
+  domain_id: string | null;
+}
+
+export interface ApplicationCredentialsTable {
+  id: string;
+  user_id: string;
+  project_id: string;
+  name: string;
+  description: string | null;
+  secret_hash: string;
+  role_ids: string[];
+  unrestricted: Generated<boolean>;
+  expires_at: Timestamp | null;
+}
+
+export interface TokensTable {
+  hash: Buffer;
+  user_id: string;
+  project_id: string | null;
+  domain_id: string | null;
+  system_scope: Generated<boolean>;
+  application_credential_id: string | null;
+  methods: string[];
+  audit_ids: string[];
+  issued_at: Timestamp;
+  expires_at: Timestamp;
+}
+
+export interface QuotaLimitsTable {
+  project_id: string;
+  resource: string;
+  hard_limit: number;
+}
+
+export interface SagasTable {
+  id: string;
+  kind: string;
+  subject_id: string;
+  project_id: string | null;
+  input: JsonColumn<Json>;
+  outputs: DefaultedJsonColumn<JsonMap>;
+  status: Generated<'pending' | 'running' | 'undoing' | 'done' | 'failed' | 'cancelled'>;
+  step: string | null;
+  cancel_requested: Generated<boolean>;
+  failure: string | null;
+  owner: number | null;
+  epoch: Generated<number>;
+  progress: NullableJsonColumn<{ readonly doneBytes: number; readonly totalBytes: number }>;
+  created_at: DefaultedTimestamp;
+  updated_at: DefaultedTimestamp;
+}
+
+export interface EventsTable {
+  id: GeneratedAlways<number>;
+  project_id: string | null;
+  kind: string;
+  resource_type: string;
+  resource_id: string;
+  payload: DefaultedJsonColumn<JsonMap>;
+  created_at: DefaultedTimestamp;
+}
+
+export interface LayersTable {
+  id: string;
+  parent_id: string | null;
+  home: string;
+  format: 'raw' | 'qcow2';
+  size_bytes: number;
+  state: 'top' | 'frozen' | 'doomed';
+  created_at: DefaultedTimestamp;
+}
+
+export interface PointsTable {
+  id: string;
+  parent_id: string | null;
+  layer_id: string | null;
+  size_bytes: number;
+  journal: Buffer | null;
+  created_at: DefaultedTimestamp;
+}
+
+export interface PointHoldsTable {
+  point_id: string;
+  holder: string;
+}
+
+export interface PointRootsTable {
+  point_id: string;
+  repository_id: string;
+  domain: string;
+  session: string;
+  root: string;
+}
+
+export interface VolumeTypesTable {
+  id: string;
+  name: string;
+  description: string | null;
+  is_public: Generated<boolean>;
+  extra_specs: DefaultedJsonColumn<StringMap>;
+  created_at: DefaultedTimestamp;
+  updated_at: Timestamp | null;
+}
+
+export interface VolumesTable {
+  id: string;
+  project_id: string;
+  user_id: string;
+  name: string | null;
+  description: string | null;
+  status: string;
+  previous_status: string | null;
+  size_gib: number;
+  availability_zone: string;
+  volume_type_id: string;
+  bootable: Generated<boolean>;
+  readonly: Generated<boolean>;
+  snapshot_id: string | null;
+  source_volid: string | null;
+  metadata: DefaultedJsonColumn<StringMap>;
+  image_metadata: DefaultedJsonColumn<StringMap>;
+  top_layer_id: string | null;
+  head_point_id: string | null;
+  created_at: DefaultedTimestamp;
+  updated_at: Timestamp | null;
+}
+
+export interface VolumeAttachmentsTable {
+  id: string;
+  volume_id: string;
+  instance_uuid: string | null;
+  host_name: string | null;
+  mountpoint: string | null;
+  mode: Generated<'rw' | 'ro'>;
+  attached_at: DefaultedTimestamp;
+}
+
+export interface VolumeExportsTable {
+  volume_id: string;
+  export_id: string;
+  socket_path: string;
+  monitor_path: string;
+  process_id: number;
+  created_at: DefaultedTimestamp;
+}
+
+export interface SnapshotsTable {
+  id: string;
+  project_id: string;
+  user_id: string;
+  volume_id: string;
+  name: string | null;
+  description: string | null;
+  status: string;
+  progress: Generated<string>;
+  size_gib: number;
+  metadata: DefaultedJsonColumn<StringMap>;
+  point_id: string | null;
+  created_at: DefaultedTimestamp;
+  updated_at: Timestamp | null;
+}
+
+export interface ImagesTable {
+  id: string;
+  owner: string;
+  name: string | null;
+  status: string;
+  visibility: 'public' | 'private' | 'shared' | 'community';
+  protected: Generated<boolean>;
+  hidden: Generated<boolean>;
+  container_format: string | null;
+  disk_format: string | null;
+  size_bytes: number | null;
+  virtual_bytes: number | null;
+  checksum: string | null;
+  os_hash_algo: string | null;
+  os_hash_value: string | null;
+  min_disk: Generated<number>;
+  min_ram: Generated<number>;
+  tags: Generated<string[]>;
+  properties: DefaultedJsonColumn<StringMap>;
+  point_id: string | null;
+  created_at: DefaultedTimestamp;
+  updated_at: DefaultedTimestamp;
+}
+
+export interface RepositoriesTable {
+  id: string;
+  name: string;
+  store: JsonColumn<JsonMap>;
+  key_file: string;
+  created_at: DefaultedTimestamp;
+}
+
+export interface BackupsTable {
+  id: string;
+  project_id: string;
+  user_id: string;
+  volume_id: string;
+  snapshot_id: string | null;
+  parent_id: string | null;
+  name: string | null;
+  description: string | null;
+  status: string;
+  fail_reason: string | null;
+  size_gib: number;
+  object_count: Generated<number>;
+  container: string | null;
+  availability_zone: string | null;
+  metadata: DefaultedJsonColumn<StringMap>;
+  restore_volume_id: string | null;
+  data_timestamp: Timestamp;
+  repository_id: string | null;
+  session: string | null;
+  root: string | null;
+  point_id: string | null;
+  created_at: DefaultedTimestamp;
+  updated_at: Timestamp | null;
+}
+
+export interface Schema {
+  domains: DomainsTable;
+  projects: ProjectsTable;
+  users: UsersTable;
+  roles: RolesTable;
+  role_implications: RoleImplicationsTable;
+  role_assignments: RoleAssignmentsTable;
+  application_credentials: ApplicationCredentialsTable;
+  tokens: TokensTable;
+  quota_limits: QuotaLimitsTable;
+  sagas: SagasTable;
+  events: EventsTable;
+  layers: LayersTable;
+  points: PointsTable;
+  point_holds: PointHoldsTable;
+  point_roots: PointRootsTable;
+  volume_types: VolumeTypesTable;
+  volumes: VolumesTable;
+  volume_attachments: VolumeAttachmentsTable;
+  volume_exports: VolumeExportsTable;
+  snapshots: SnapshotsTable;
+  images: ImagesTable;
+  repositories: RepositoriesTable;
+  backups: BackupsTable;
+}

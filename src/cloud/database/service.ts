@@ -1,0 +1,99 @@
+/**
+ * The database of one process: a pool for queries, transactions with callbacks that run after the commit, and dedicated sessions for
+ * what lives as long as a connection does (advisory locks, LISTEN).
+ */
+import { Kysely, PostgresDialect, type Transaction } from 'kysely';
+import pg from 'pg';
+import type { Log } from '../../lib/log.ts';
+import { type ConnectionTarget, clientConfig } from './connection.ts';
+import type { Schema } from './schema.ts';
+
+export type { ConnectionTarget } from './connection.ts';
+export type { Json, JsonMap, Schema, StringMap, Timestamp } from './schema.ts';
+export { json } from './schema.ts';
+
+export interface Tx {
+  readonly sql: Transaction<Schema>;
+  /** Runs once, and only after COMMIT succeeded. What it throws is logged: the transaction is done by then. */
+  afterCommit(callback: () => void): void;
+}
+
+export interface Database {
+  /** For reads and single statements outside a transaction. Never inside `transact`: it is another connection. */
+  readonly sql: Kysely<Schema>;
+  /**
+   * Runs `work` in one READ COMMITTED transaction. After a deadlock or a serialization failure the whole of `work` runs again, a few
+   * times at most; so it must not touch anything but the database.
+   */
+  transact<T>(work: (tx: Tx) => Promise<T>): Promise<T>;
+  /** A connection of its own, outside the pool. Whoever asked for it listens for its `end` and `error`, and closes it. */
+  openSession(purpose: string): Promise<pg.Client>;
+  close(): Promise<void>;
+}
+
+export interface DatabaseOptions {
+  readonly connection: ConnectionTarget;
+  readonly poolMax: number;
+  readonly log: Log;
+}
+
+const transactionAttemptsMax = 5;
+const retriedCodes = new Set(['40001', '40P01']);
+
+export function openDatabase(options: DatabaseOptions): Database {
+  const { log } = options;
+  const pool = new pg.Pool({ ...clientConfig(options.connection, 'stillpoint'), max: options.poolMax, idleTimeoutMillis: 0 });
+  // An idle connection that breaks has no query to fail; the pool replaces it.
+  pool.on('error', (error) => log.warn({ error: error.message }, 'a database connection was lost'));
+  const sql = new Kysely<Schema>({ dialect: new PostgresDialect({ pool }) });
+
+  async function attempt<T>(work: (tx: Tx) => Promise<T>): Promise<T> {
+    const callbacks: (() => void)[] = [];
+    const result = await sql
+      .transaction()
+      .execute((transaction) => work({ sql: transaction, afterCommit: (callback) => void callbacks.push(callback) }));
+    for (const callback of callbacks) {
+      try {
+        callback();
+      } catch (error) {
+        log.error({ error }, 'a callback after a commit failed');
+      }
+    }
+    return result;
+  }
+
+  return {
+    sql,
+    async transact(work) {
+      for (let attempts = 1; ; attempts += 1) {
+        try {
+          return await attempt(work);
+        } catch (error) {
+          if (attempts >= transactionAttemptsMax || !retriedCodes.has(sqlState(error) ?? '')) throw error;
+          log.debug({ attempts, code: sqlState(error) }, 'a transaction runs again');
+        }
+      }
+    },
+    async openSession(purpose) {
+      const client = new pg.Client(clientConfig(options.connection, `stillpoint ${purpose}`));
+      await client.connect();
+      return client;
+    },
+    close: () => sql.destroy(),
+  };
+}
+
+/** PostgreSQL's five-character code of an error, when it is one of PostgreSQL's. */
+export function sqlState(error: unknown): string | undefined {
+  return error instanceof pg.DatabaseError ? error.code : undefined;
+}
+
+/** True when an insert or update met a row that has the same unique key. */
+export function isUniqueViolation(error: unknown): boolean {
+  return sqlState(error) === '23505';
+}
+
+/** True when a row is still referred to, or what it refers to is gone. */
+export function isForeignKeyViolation(error: unknown): boolean {
+  return sqlState(error) === '23503';
+}
