@@ -308,6 +308,8 @@ CREATE TABLE backups (
   container         text,
   availability_zone text,
   metadata          jsonb NOT NULL DEFAULT '{}',
+  -- the volume as it was then (name, description, bootable, metadata, image_metadata): a restore brings it back
+  volume_meta       jsonb NOT NULL DEFAULT '{}',
   restore_volume_id uuid,
   data_timestamp    timestamptz NOT NULL,
   repository_id     uuid REFERENCES repositories,

@@ -280,6 +280,7 @@ export interface BackupsTable {
   container: string | null;
   availability_zone: string | null;
   metadata: DefaultedJsonColumn<StringMap>;
+  volume_meta: DefaultedJsonColumn<JsonMap>;
   restore_volume_id: string | null;
   data_timestamp: Timestamp;
   repository_id: string | null;
