@@ -138,8 +138,9 @@ CREATE TABLE layers (
   home       uuid NOT NULL,
   format     text NOT NULL CHECK (format IN ('raw', 'qcow2')),
   size_bytes bigint NOT NULL,
-  -- top: the writable end of a volume · frozen: never written again · doomed: its files are being removed
-  state      text NOT NULL CHECK (state IN ('top', 'frozen', 'doomed')),
+  -- planned: its file is being made · top: the writable end of a volume · frozen: never written again ·
+  -- merging: its bytes are being folded into its parent · doomed: its files are being removed
+  state      text NOT NULL CHECK (state IN ('planned', 'top', 'frozen', 'merging', 'doomed')),
   created_at timestamptz NOT NULL DEFAULT now()
 );
 CREATE INDEX ON layers (parent_id);
@@ -236,6 +237,7 @@ CREATE TABLE volume_exports (
   socket_path  text NOT NULL,
   monitor_path text NOT NULL,
   process_id   integer NOT NULL,
+  read_only    boolean NOT NULL DEFAULT false,
   created_at   timestamptz NOT NULL DEFAULT now()
 );
 

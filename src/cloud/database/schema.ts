@@ -138,7 +138,7 @@ export interface LayersTable {
   home: string;
   format: 'raw' | 'qcow2';
   size_bytes: number;
-  state: 'top' | 'frozen' | 'doomed';
+  state: 'planned' | 'top' | 'frozen' | 'merging' | 'doomed';
   created_at: DefaultedTimestamp;
 }
 
@@ -213,6 +213,7 @@ export interface VolumeExportsTable {
   socket_path: string;
   monitor_path: string;
   process_id: number;
+  read_only: Generated<boolean>;
   created_at: DefaultedTimestamp;
 }
 
