@@ -13,6 +13,8 @@ export interface SagaDefinition<Input extends Json = Json> {
   /** Unique, stored in rows: `volume.create`. */
   readonly kind: string;
   readonly steps: readonly SagaStep<Input>[];
+  /** How many of this kind one process runs at once; more wait. Unlimited (but for the limit on all sagas) when left out. */
+  readonly concurrency?: number;
   /**
    * Runs after the undo of a failed or cancelled saga, and settles the rows: no resource stays in a transient state. May run twice.
    * When an undo itself fails, the runner tries it again (with growing pauses, for ever); `settle` then waits for it.
