@@ -1,0 +1,277 @@
+/** The only SQL on `backups`. Every change of a status is a compare-and-set on the states that `states.ts` allows. */
+import { type Kysely, type RawBuilder, type SelectQueryBuilder, sql } from 'kysely';
+import { json, type Schema, type StringMap, type Timestamp } from '../database/service.ts';
+import type { Backup, VolumeMeta } from './backup.ts';
+import { type TransitionName, transitions } from './states.ts';
+
+/** A transaction's queries, or the pool's. */
+type Queries = Kysely<Schema>;
+
+export interface NewBackup {
+  readonly id: string;
+  readonly projectId: string;
+  readonly userId: string;
+  readonly volumeId: string;
+  readonly snapshotId: string | null;
+  readonly parentId: string | null;
+  readonly name: string | null;
+  readonly description: string | null;
+  readonly sizeGib: number;
+  readonly container: string | null;
+  readonly availabilityZone: string | null;
+  readonly metadata: StringMap;
+  readonly volumeMeta: VolumeMeta;
+  readonly dataTimestamp: Timestamp;
+  readonly createdAt: Timestamp;
+  readonly repositoryId: string;
+}
+
+/** What may change together with the status. `undefined` = stays. */
+export interface BackupChanges {
+  readonly failReason?: string | null;
+  readonly objectCount?: number;
+  readonly session?: string | null;
+  readonly root?: string | null;
+  readonly pointId?: string | null;
+  readonly restoreVolumeId?: string | null;
+}
+
+const selectRows = (db: Queries) =>
+  db
+    .selectFrom('backups')
+    .selectAll()
+    .select((eb) =>
+      eb
+        .selectFrom('backups as child')
+        .whereRef('child.parent_id', '=', 'backups.id')
+        .select((count) => count.fn.countAll<number>().as('count'))
+        .as('dependent_count'),
+    );
+
+type Row = Awaited<ReturnType<ReturnType<typeof selectRows>['execute']>>[number];
+
+function backupOf(row: Row): Backup {
+  return {
+    id: row.id,
+    projectId: row.project_id,
+    userId: row.user_id,
+    volumeId: row.volume_id,
+    snapshotId: row.snapshot_id,
+    parentId: row.parent_id,
+    name: row.name,
+    description: row.description,
+    // Only this file writes the column, and only from the table of states.
+    status: row.status as Backup['status'],
+    failReason: row.fail_reason,
+    sizeGib: row.size_gib,
+    objectCount: row.object_count,
+    container: row.container,
+    availabilityZone: row.availability_zone,
+    metadata: row.metadata,
+    // Written by `insertBackup` only, from a VolumeMeta.
+    volumeMeta: row.volume_meta as unknown as VolumeMeta,
+    restoreVolumeId: row.restore_volume_id,
+    dataTimestamp: row.data_timestamp,
+    repositoryId: row.repository_id,
+    session: row.session,
+    root: row.root,
+    pointId: row.point_id,
+    createdAt: row.created_at,
+    updatedAt: row.updated_at,
+    dependentCount: row.dependent_count ?? 0,
+  };
+}
+
+export async function insertBackup(db: Queries, backup: NewBackup): Promise<void> {
+  await db
+    .insertInto('backups')
+    .values({
+      id: backup.id,
+      project_id: backup.projectId,
+      user_id: backup.userId,
+      volume_id: backup.volumeId,
+      snapshot_id: backup.snapshotId,
+      parent_id: backup.parentId,
+      name: backup.name,
+      description: backup.description,
+      status: 'creating',
+      size_gib: backup.sizeGib,
+      container: backup.container,
+      availability_zone: backup.availabilityZone,
+      metadata: json(backup.metadata),
+      volume_meta: json(backup.volumeMeta),
+      data_timestamp: backup.dataTimestamp,
+      created_at: backup.createdAt,
+      repository_id: backup.repositoryId,
+    })
+    .execute();
+}
+
+export async function findBackup(db: Queries, id: string): Promise<Backup | undefined> {
+  const row = await selectRows(db).where('id', '=', id).executeTakeFirst();
+  return row === undefined ? undefined : backupOf(row);
+}
+
+/** The row, locked until the transaction ends: what is decided on it stays true. */
+export async function lockBackup(db: Queries, id: string): Promise<Backup | undefined> {
+  const locked = await db.selectFrom('backups').select('id').where('id', '=', id).forUpdate().executeTakeFirst();
+  return locked === undefined ? undefined : findBackup(db, id);
+}
+
+/** True when the backup was in one of the states that the transition starts from. */
+export async function move(db: Queries, id: string, name: TransitionName, changes: BackupChanges = {}): Promise<boolean> {
+  const { from, to } = transitions[name];
+  const result = await db
+    .updateTable('backups')
+    .set({
+      status: to,
+      updated_at: sql<Timestamp>`clock_timestamp()`,
+      ...(changes.failReason === undefined ? {} : { fail_reason: changes.failReason }),
+      ...(changes.objectCount === undefined ? {} : { object_count: changes.objectCount }),
+      ...(changes.session === undefined ? {} : { session: changes.session }),
+      ...(changes.root === undefined ? {} : { root: changes.root }),
+      ...(changes.pointId === undefined ? {} : { point_id: changes.pointId }),
+      ...(changes.restoreVolumeId === undefined ? {} : { restore_volume_id: changes.restoreVolumeId }),
+    })
+    .where('id', '=', id)
+    .where('status', 'in', [...from])
+    .executeTakeFirst();
+  return result.numUpdatedRows > 0n;
+}
+
+/** Notes on a backup that stays in its state. */
+export async function describeBackup(
+  db: Queries,
+  id: string,
+  changes: { name?: string | null; description?: string | null; metadata?: StringMap },
+): Promise<void> {
+  await db
+    .updateTable('backups')
+    .set({
+      updated_at: sql<Timestamp>`clock_timestamp()`,
+      ...(changes.name === undefined ? {} : { name: changes.name }),
+      ...(changes.description === undefined ? {} : { description: changes.description }),
+      ...(changes.metadata === undefined ? {} : { metadata: json(changes.metadata) }),
+    })
+    .where('id', '=', id)
+    .execute();
+}
+
+/** Removes a row that is being deleted. One that is gone already is no error. */
+export async function removeBackup(db: Queries, id: string): Promise<void> {
+  await db.deleteFrom('backups').where('id', '=', id).where('status', '=', 'deleting').execute();
+}
+
+export async function hasChildren(db: Queries, id: string): Promise<boolean> {
+  return (await db.selectFrom('backups').select('id').where('parent_id', '=', id).limit(1).executeTakeFirst()) !== undefined;
+}
+
+/** The project's backups of one volume, oldest data first. */
+export async function backupsOfVolume(db: Queries, volumeId: string, projectId: string): Promise<Backup[]> {
+  const rows = await selectRows(db)
+    .where('volume_id', '=', volumeId)
+    .where('project_id', '=', projectId)
+    .orderBy('data_timestamp')
+    .orderBy('id')
+    .execute();
+  return rows.map(backupOf);
+}
+
+export async function databaseTime(db: Queries): Promise<Timestamp> {
+  const row = await db.selectNoFrom(sql<Timestamp>`clock_timestamp()`.as('now')).executeTakeFirstOrThrow();
+  return row.now;
+}
+
+// lists ------------------------------------------------------------------------------------------------------------
+
+const kinds = {
+  text: { least: sql`''`, asText: (column: RawBuilder<unknown>) => column },
+  number: { least: sql`0`, asText: (column: RawBuilder<unknown>) => sql`${column}::text` },
+  uuid: { least: sql`'00000000-0000-0000-0000-000000000000'::uuid`, asText: (column: RawBuilder<unknown>) => sql`${column}::text` },
+  time: {
+    least: sql`'-infinity'::timestamptz`,
+    asText: (column: RawBuilder<unknown>) => sql`to_char(${column}, 'YYYY-MM-DD"T"HH24:MI:SS.US')`,
+  },
+};
+
+/** The names under which lists may be sorted and filtered, and what each is in SQL. */
+const listColumns = {
+  id: ['id', 'uuid'],
+  name: ['name', 'text'],
+  description: ['description', 'text'],
+  status: ['status', 'text'],
+  fail_reason: ['fail_reason', 'text'],
+  volume_id: ['volume_id', 'uuid'],
+  snapshot_id: ['snapshot_id', 'uuid'],
+  parent_id: ['parent_id', 'uuid'],
+  restore_volume_id: ['restore_volume_id', 'uuid'],
+  project_id: ['project_id', 'text'],
+  user_id: ['user_id', 'text'],
+  container: ['container', 'text'],
+  availability_zone: ['availability_zone', 'text'],
+  size: ['size_gib', 'number'],
+  object_count: ['object_count', 'number'],
+  data_timestamp: ['data_timestamp', 'time'],
+  created_at: ['created_at', 'time'],
+  updated_at: ['updated_at', 'time'],
+} as const satisfies Record<string, readonly [column: string, kind: keyof typeof kinds]>;
+
+export type ListColumn = keyof typeof listColumns;
+
+export interface SortKey {
+  readonly column: ListColumn;
+  readonly direction: 'asc' | 'desc';
+}
+
+export interface ListQuery {
+  /** Undefined: of all projects. */
+  readonly projectId: string | undefined;
+  readonly filters: readonly { readonly column: ListColumn; readonly value: string }[];
+  readonly sort: readonly SortKey[];
+  /** The last backup of the page before. */
+  readonly markerId: string | undefined;
+  readonly limit: number;
+  readonly offset: number;
+}
+
+const columnOf = (name: ListColumn) => sql`backups.${sql.ref(listColumns[name][0])}`;
+/** A missing value sorts as the least: comparisons with NULL would lose rows between two pages. */
+const sortedBy = (name: ListColumn) => sql`coalesce(${columnOf(name)}, ${kinds[listColumns[name][1]].least})`;
+
+function matching<Output>(query: SelectQueryBuilder<Schema, 'backups', Output>, list: Pick<ListQuery, 'projectId' | 'filters'>) {
+  const owned = list.projectId === undefined ? query : query.where('backups.project_id', '=', list.projectId);
+  // Values come from outside and are compared as text: what is no uuid or number matches nothing, instead of being an error.
+  return list.filters.reduce(
+    (filtered, { column, value }) => filtered.where(sql<boolean>`${kinds[listColumns[column][1]].asText(columnOf(column))} = ${value}`),
+    owned,
+  );
+}
+
+/** `a > x OR (a = x AND (b > y OR …))`, from the last key to the first. */
+function behindMarker(sort: readonly SortKey[], markerId: string) {
+  return sort.toReversed().reduce(
+    (rest, { column, direction }) => {
+      const own = sortedBy(column);
+      const marker = sql`(SELECT ${own} FROM backups WHERE backups.id = ${markerId})`;
+      return sql<boolean>`(${own} ${direction === 'desc' ? sql`<` : sql`>`} ${marker} OR (${own} = ${marker} AND ${rest}))`;
+    },
+    sql<boolean>`false`,
+  );
+}
+
+/** `sort` ends with the id, so that the order is total. */
+export async function listBackups(db: Queries, list: ListQuery): Promise<Backup[]> {
+  let query = matching(selectRows(db), list);
+  if (list.markerId !== undefined) query = query.where(behindMarker(list.sort, list.markerId));
+  for (const { column, direction } of list.sort) query = query.orderBy(sortedBy(column), direction);
+  const rows = await query.limit(list.limit).offset(list.offset).execute();
+  return rows.map(backupOf);
+}
+
+export async function countBackups(db: Queries, list: Pick<ListQuery, 'projectId' | 'filters'>): Promise<number> {
+  const query = matching(
+    db.selectFrom('backups').select((eb) => eb.fn.countAll<number>().as('count')),
+    list,
+  );
+  return (await query.executeTakeFirstOrThrow()).count;
+}
