@@ -1,0 +1,100 @@
+import type { StringMap, Timestamp, Tx } from '../database/service.ts';
+import type { Caller } from '../identity/caller.ts';
+import type { VolumeStatus } from './states.ts';
+
+export interface VolumeAttachment {
+  readonly id: string;
+  readonly volumeId: string;
+  readonly instanceId: string | null;
+  readonly hostName: string | null;
+  readonly mountpoint: string | null;
+  readonly mode: 'rw' | 'ro';
+  readonly attachedAt: Timestamp;
+}
+
+export interface Volume {
+  readonly id: string;
+  readonly projectId: string;
+  readonly userId: string;
+  readonly name: string | null;
+  readonly description: string | null;
+  readonly status: VolumeStatus;
+  readonly previousStatus: VolumeStatus | null;
+  readonly sizeGib: number;
+  readonly availabilityZone: string;
+  readonly volumeType: { readonly id: string; readonly name: string };
+  readonly bootable: boolean;
+  readonly readonly: boolean;
+  readonly snapshotId: string | null;
+  readonly sourceVolumeId: string | null;
+  readonly metadata: StringMap;
+  readonly imageMetadata: StringMap;
+  /** Null until the disk is made, and for volumes in status error that never had one. */
+  readonly topLayerId: string | null;
+  readonly createdAt: Timestamp;
+  readonly updatedAt: Timestamp | null;
+  readonly attachments: readonly VolumeAttachment[];
+}
+
+export interface VolumePage {
+  readonly volumes: readonly Volume[];
+  /** All that match, whatever the page: only when asked for. */
+  readonly count?: number;
+}
+
+export interface CreateVolumeOrder {
+  readonly name: string | null;
+  readonly description: string | null;
+  /** May be left out when a source gives it. */
+  readonly sizeGib: number | null;
+  /** Id or name; null = the default. */
+  readonly volumeType: string | null;
+  readonly availabilityZone: string | null;
+  readonly metadata: StringMap;
+  readonly source:
+    | { readonly kind: 'blank' }
+    | { readonly kind: 'snapshot'; readonly id: string }
+    | { readonly kind: 'volume'; readonly id: string }
+    | { readonly kind: 'image'; readonly id: string };
+}
+
+/** What a restore changes beside the disk. Left out = unchanged. */
+export interface RestoredFacts {
+  readonly name?: string | null;
+  readonly description?: string | null;
+  readonly metadata?: StringMap;
+  readonly bootable?: boolean;
+  readonly imageMetadata?: StringMap;
+}
+
+/** Which changes a volume goes through because of a backup. All are compare-and-set, and run in the caller's transaction. */
+export interface VolumesForBackups {
+  /** The volume, when the caller may see it; else the contract's 404. Locked until the end of the transaction. */
+  getForUpdate(tx: Tx, caller: Caller, volumeId: string): Promise<Volume>;
+  /** available or (with force) in-use → backing-up; remembers where it came from. Else the contract's 400. */
+  beginBackup(tx: Tx, caller: Caller, volumeId: string, options: { readonly force: boolean }): Promise<Volume>;
+  /** backing-up → where it came from. Repeatable; a volume in another state is left alone. */
+  endBackup(tx: Tx, volumeId: string, outcome: 'done' | 'failed'): Promise<void>;
+  /** available → restoring-backup. 400 when it is in another state or smaller than the backup. */
+  beginRestore(tx: Tx, caller: Caller, volumeId: string, backup: { readonly sizeGib: number }): Promise<Volume>;
+  /** A volume row without a disk, its quota reserved: `endRestore` makes it available. */
+  createForRestore(
+    tx: Tx,
+    caller: Caller,
+    order: {
+      readonly id: string;
+      readonly name: string | null;
+      readonly description: string | null;
+      readonly sizeGib: number;
+      readonly status: 'creating' | 'restoring-backup';
+      readonly metadata?: StringMap;
+      readonly bootable?: boolean;
+      readonly imageMetadata?: StringMap;
+      readonly availabilityZone?: string | null;
+    },
+  ): Promise<Volume>;
+  /** creating, restoring-backup → available, with what came from the backup. Repeatable. */
+  endRestore(tx: Tx, volumeId: string, facts: RestoredFacts): Promise<void>;
+  /** creating, restoring-backup → `status`: error_restoring when the volume was there before, error when it was made for the restore. Repeatable. */
+  failRestore(tx: Tx, volumeId: string, status: 'error_restoring' | 'error'): Promise<void>;
+}

@@ -1,0 +1,48 @@
+import type { StringMap, Tx } from '../database/service.ts';
+import type { Caller } from '../identity/caller.ts';
+
+/**
+ * What volumes need of the folders above them. Volumes come before snapshots and images in the order of `src/cloud`, so they name only
+ * these ports; `src/main` wires the services behind them.
+ */
+
+/** A point that a volume may start from. It is held by its owner for as long as the transaction lasts. */
+export interface ImageSource {
+  readonly imageId: string;
+  readonly pointId: string;
+  /** What the disk in the image takes as a disk. */
+  readonly virtualSizeBytes: number;
+  readonly minDiskGib: number;
+  /** `volume_image_metadata` of the volumes that are made from it. */
+  readonly metadata: StringMap;
+  /** The image's own wish for a volume type, by name or id. */
+  readonly volumeType: string | null;
+}
+
+export interface ImageSources {
+  /**
+   * An active image that the caller may use, its row locked against deletion until the transaction ends. 400 `Invalid image identifier or
+   * unable to access requested image.` otherwise.
+   */
+  sourceFor(tx: Tx, caller: Caller, imageId: string): Promise<ImageSource>;
+}
+
+export interface SnapshotSource {
+  readonly snapshotId: string;
+  readonly volumeId: string;
+  readonly pointId: string;
+  readonly sizeGib: number;
+}
+
+export interface SnapshotSources {
+  /** An available snapshot that the caller may see, its row locked until the transaction ends. 404 and 400 otherwise. */
+  sourceFor(tx: Tx, caller: Caller, snapshotId: string): Promise<SnapshotSource>;
+  /** How many snapshots the volume has, in whatever state. */
+  countOf(tx: Tx, volumeId: string): Promise<number>;
+  /** For a cascade: all of the volume's snapshots → deleting; false (and nothing changed) when one of them may not be deleted. */
+  beginDeleteAll(tx: Tx, caller: Caller, volumeId: string): Promise<boolean>;
+  /** Releases the points of the volume's deleting snapshots and removes their rows. Repeatable. */
+  finishDeleteAll(tx: Tx, volumeId: string): Promise<void>;
+  /** The cascade failed: deleting → error_deleting. Repeatable. */
+  failDeleteAll(tx: Tx, volumeId: string): Promise<void>;
+}

@@ -1,0 +1,83 @@
+/**
+ * The states of a volume, and which change may start from which. `transitions` is the whole of it: every update of a status asks for
+ * the states that the table names as its starting points, so a change that is not in the table does not happen.
+ *
+ * Transient states are `creating`, `downloading`, `deleting`, `extending`, `backing-up`, `restoring-backup` and `uploading`: each is owned
+ * by one saga, which always leaves it. `attaching` and `detaching` belong to the client that attaches.
+ */
+export const volumeStatuses = [
+  'creating',
+  'available',
+  'reserved',
+  'attaching',
+  'detaching',
+  'in-use',
+  'maintenance',
+  'deleting',
+  'awaiting-transfer',
+  'error',
+  'error_deleting',
+  'error_managing',
+  'managing',
+  'attached',
+  'backing-up',
+  'error_backing-up',
+  'restoring-backup',
+  'error_restoring',
+  'downloading',
+  'uploading',
+  'retyping',
+  'extending',
+  'error_extending',
+  'reverting',
+] as const;
+
+export type VolumeStatus = (typeof volumeStatuses)[number];
+
+interface Transition {
+  readonly from: readonly VolumeStatus[];
+  /** `previous`: back to where the volume came from. */
+  readonly to: VolumeStatus | 'previous';
+}
+
+export const transitions = {
+  downloadBegun: { from: ['creating'], to: 'downloading' },
+  created: { from: ['creating', 'downloading'], to: 'available' },
+  createFailed: { from: ['creating', 'downloading'], to: 'error' },
+  deleteBegun: { from: ['available', 'error', 'error_restoring', 'error_extending', 'error_managing'], to: 'deleting' },
+  deleteFailed: { from: ['deleting'], to: 'error_deleting' },
+  reserved: { from: ['available'], to: 'attaching' },
+  unreserved: { from: ['attaching'], to: 'previous' },
+  attached: { from: ['available', 'attaching', 'reserved'], to: 'in-use' },
+  detachBegun: { from: ['in-use'], to: 'detaching' },
+  detachRolledBack: { from: ['detaching'], to: 'in-use' },
+  detached: { from: ['in-use', 'detaching', 'attaching', 'reserved'], to: 'available' },
+  extendBegun: { from: ['available'], to: 'extending' },
+  extended: { from: ['extending'], to: 'available' },
+  extendFailed: { from: ['extending'], to: 'error_extending' },
+  backupBegun: { from: ['available', 'in-use'], to: 'backing-up' },
+  backupEnded: { from: ['backing-up'], to: 'previous' },
+  restoreBegun: { from: ['available'], to: 'restoring-backup' },
+  restored: { from: ['creating', 'restoring-backup'], to: 'available' },
+  restoreFailed: { from: ['creating', 'restoring-backup'], to: 'error_restoring' },
+  restoreOfNewFailed: { from: ['creating', 'restoring-backup'], to: 'error' },
+  uploadBegun: { from: ['available', 'in-use'], to: 'uploading' },
+  uploadEnded: { from: ['uploading'], to: 'previous' },
+} as const satisfies Record<string, Transition>;
+
+export type TransitionName = keyof typeof transitions;
+
+export function isVolumeStatus(text: string): text is VolumeStatus {
+  return (volumeStatuses as readonly string[]).includes(text);
+}
+
+const isIn = (status: VolumeStatus, states: readonly VolumeStatus[]): boolean => states.includes(status);
+
+/** What needs more than one transition to say. Services, fronts and disabled buttons quote these. */
+export const can = {
+  begin: (volume: { status: VolumeStatus }, name: TransitionName) => isIn(volume.status, transitions[name].from),
+  /** A clone starts from a point of the source, so the source must have a whole disk that nobody is replacing. */
+  beCloned: (volume: { status: VolumeStatus }) => isIn(volume.status, ['available', 'in-use']),
+  beSnapshotted: (volume: { status: VolumeStatus }, options: { inUse: boolean }) =>
+    volume.status === 'available' || (volume.status === 'in-use' && options.inUse),
+};
