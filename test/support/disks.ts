@@ -30,15 +30,30 @@ export async function sha256(path: string): Promise<string> {
   return hash.digest('hex');
 }
 
-/** Writes random blocks at offsets spread over the disk, to a local raw copy and (the same bytes) through NBD. */
-export async function scatterWrites(uri: string, model: string, blocks: readonly { offset: number; length: number }[]): Promise<void> {
+export interface Block {
+  readonly offset: number;
+  readonly length: number;
+}
+
+/** `count` blocks spread evenly over a disk, each at an odd place of its own. */
+export function scatteredBlocks(sizeBytes: number, count: number, length = 65_536): Block[] {
+  const stride = Math.floor(sizeBytes / count);
+  return Array.from({ length: count }, (_, index) => ({ offset: Math.floor((index * stride + (index % 7) * 4096) / 4096) * 4096, length })).filter(
+    (block) => block.offset + length <= sizeBytes,
+  );
+}
+
+/** Writes the same bytes into a local raw model of the disk and, durably, through NBD. */
+export async function writeBlocks(uri: string, model: string, blocks: readonly Block[], seed: number): Promise<void> {
   const file = await open(model, 'r+');
-  for (const { offset, length } of blocks) {
-    const pattern = 1 + (Math.floor(offset / 512) % 254);
+  const commands: string[] = [];
+  for (const [index, { offset, length }] of blocks.entries()) {
+    const pattern = 1 + ((seed * 31 + index) % 254);
     await file.write(Buffer.alloc(length, pattern), 0, length, offset);
-    await mustRun('qemu-io', ['-f', 'raw', '-c', `write -q -P ${pattern} ${offset} ${length}`, uri]);
+    commands.push('-c', `write -q -P ${pattern} ${offset} ${length}`);
   }
   await file.close();
+  await mustRun('qemu-io', ['-f', 'raw', ...commands, '-c', 'flush', uri]);
 }
 
 /** Copies the disk behind an NBD address into a raw file. */
