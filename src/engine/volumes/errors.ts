@@ -1,0 +1,30 @@
+/** What volume backends throw, beside errors of the operating system. Callers above turn them into their own refusals. */
+export type VolumeErrorKind =
+  /** Less space is free than the watermark keeps back. */
+  | 'no-space'
+  /** A layer that must be there is not. */
+  | 'missing-layer'
+  /** Somebody has the disk open. */
+  | 'busy'
+  /** Files, or a running export, are not what the caller says they are. */
+  | 'mismatch'
+  /** A running export did not answer, or a tool failed. */
+  | 'failed';
+
+export class VolumeBackendError extends Error {
+  readonly kind: VolumeErrorKind;
+
+  constructor(kind: VolumeErrorKind, message: string, options?: { cause?: unknown }) {
+    super(message, options);
+    this.name = 'VolumeBackendError';
+    this.kind = kind;
+  }
+}
+
+/** Refused before anything was written: free space is at or below the watermark. */
+export class SpaceError extends VolumeBackendError {
+  constructor(message: string) {
+    super('no-space', message);
+    this.name = 'SpaceError';
+  }
+}
