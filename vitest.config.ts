@@ -9,6 +9,7 @@ const minuteMs = 60_000;
  */
 export default defineConfig({
   test: {
+    globalSetup: ['test/support/global-setup.ts'],
     pool: 'forks',
     maxWorkers: 2,
     testTimeout: 20_000,

@@ -8,7 +8,9 @@ import pg from 'pg';
 import type { Timestamp } from '../../lib/clock.ts';
 
 /** A connection URL, or the separate fields where a URL cannot say it well (a socket directory). */
-export type ConnectionTarget = string | { readonly host: string; readonly port?: number; readonly user: string; readonly password?: string; readonly database: string };
+export type ConnectionTarget =
+  | string
+  | { readonly host: string; readonly port?: number; readonly user: string; readonly password?: string; readonly database: string };
 
 const sessionOptions = '-c TimeZone=UTC -c DateStyle=ISO';
 

@@ -2,7 +2,7 @@
  * The tables of `migrations/` as Kysely types: one interface a table, kept by hand beside the SQL.
  *
  * How values travel (the parsers are in `connection.ts`): `bigint` as a number (sizes stay far below 2^53; a larger value is an error),
- * `timestamptz` as a `Timestamp` text that keeps microseconds, `jsonb` parsed when read and written as text (`json(value)`, because the
+ * `timestamptz` as a `Timestamp` text that keeps microseconds, `jsonb` parsed when read and written as text (`json(value)` of `service.ts`, because the
  * driver would turn an array into a PostgreSQL array), `bytea` as a Buffer. Columns that may be null may be left out of an insert.
  */
 import type { ColumnType, Generated, GeneratedAlways } from 'kysely';
@@ -17,11 +17,6 @@ export type { Timestamp };
 export type Json = string | number | boolean | null | readonly Json[] | JsonMap;
 export type JsonMap = { readonly [key: string]: Json | undefined };
 export type StringMap = { readonly [key: string]: string };
-
-/** The written form of a `jsonb` value. */
-export function json(value: Json): string {
-  return JSON.stringify(value);
-}
 
 type JsonColumn<Value> = ColumnType<Value, string, string>;
 type DefaultedJsonColumn<Value> = ColumnType<Value, string | undefined, string>;

@@ -6,11 +6,10 @@ import { Kysely, PostgresDialect, type Transaction } from 'kysely';
 import pg from 'pg';
 import type { Log } from '../../lib/log.ts';
 import { type ConnectionTarget, clientConfig } from './connection.ts';
-import type { Schema } from './schema.ts';
+import type { Json, Schema } from './schema.ts';
 
 export type { ConnectionTarget } from './connection.ts';
 export type { Json, JsonMap, Schema, StringMap, Timestamp } from './schema.ts';
-export { json } from './schema.ts';
 
 export interface Tx {
   readonly sql: Transaction<Schema>;
@@ -96,4 +95,9 @@ export function isUniqueViolation(error: unknown): boolean {
 /** True when a row is still referred to, or what it refers to is gone. */
 export function isForeignKeyViolation(error: unknown): boolean {
   return sqlState(error) === '23503';
+}
+
+/** The written form of a `jsonb` value. */
+export function json(value: Json): string {
+  return JSON.stringify(value);
 }
