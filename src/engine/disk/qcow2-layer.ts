@@ -1,0 +1,178 @@
+/**
+ * The tables of one qcow2 file, as an extent map.
+ *
+ * An L1 entry names an L2 table of one cluster; an L2 entry maps one cluster of the disk: nowhere (what lies below shows through), to
+ * zeroes, to a cluster of the file, or to a compressed piece of it. With extended L2 entries each of the 32 subclusters of a cluster
+ * has two bits of its own: "here" and "zero". Only L2 tables that exist are read, so that time and memory follow what was written,
+ * not the size of the disk.
+ *
+ * Guests cannot write tables, but uploads can be anything: offsets, alignment, reserved bits and the end of the file are checked.
+ */
+import { fstatSync, readSync } from 'node:fs';
+import { ExtentMap, ZERO } from './extent-map.ts';
+import { parseQcow2Header, Qcow2Error, type Qcow2Header, qcow2HeaderBytesWanted } from './qcow2-header.ts';
+
+export interface Qcow2Tables {
+  readonly header: Qcow2Header;
+  readonly map: ExtentMap;
+}
+
+const two32 = 2 ** 32;
+const subclusterCount = 32;
+
+/** Loads the mapping of the open file `fd`; data is found in file number `file`. Refuses what cannot be read faithfully. */
+export function loadQcow2(fd: number, file: number): Qcow2Tables {
+  const fileSizeBytes = fstatSync(fd).size;
+  const header = readQcow2Header(fd, fileSizeBytes);
+  refuseUnreadable(header);
+  const map = new ExtentMap(header.sizeBytes);
+  const l1 = readWhole(fd, header.l1.offsetBytes, header.l1.entryCount * 8);
+  const l2 = Buffer.allocUnsafe(header.clusterBytes);
+  const loader = { header, map, file, fileSizeBytes };
+  const guestBytesPerTable = (header.clusterBytes / entryBytes(header)) * header.clusterBytes;
+  const seenTables = new Set<number>();
+  for (let i = 0; i * guestBytesPerTable < header.sizeBytes; i += 1) {
+    const offset = l2TableOffset(l1, i, loader);
+    if (offset === 0) continue;
+    // Otherwise a small file could make us load the same table millions of times.
+    if (seenTables.has(offset)) throw damaged('an L2 table is used twice');
+    seenTables.add(offset);
+    readInto(fd, l2, offset);
+    loadTable(loader, l2, i * guestBytesPerTable);
+  }
+  return { header, map };
+}
+
+export function readQcow2Header(fd: number, fileSizeBytes = fstatSync(fd).size): Qcow2Header {
+  return parseQcow2Header(readWhole(fd, 0, Math.min(fileSizeBytes, qcow2HeaderBytesWanted)), fileSizeBytes);
+}
+
+function refuseUnreadable(header: Qcow2Header): void {
+  if (header.encrypted) throw unsupported('the qcow2 file is encrypted');
+  if (header.hasExternalDataFile) throw unsupported('the qcow2 file keeps its data in another file');
+  if (header.unknownFeatures.length > 0)
+    throw unsupported(`the qcow2 file needs the unknown features ${header.unknownFeatures.join(', ')}`);
+  if (header.isMarkedCorrupt) throw damaged('the qcow2 file is marked as corrupt');
+  // Lazy refcounts leave this bit after a crash. Reading would be safe, but we never ask for them: the file is not ours, or still open.
+  if (header.isDirty) throw unsupported('the qcow2 file was not closed cleanly');
+}
+
+interface Loader {
+  readonly header: Qcow2Header;
+  readonly map: ExtentMap;
+  readonly file: number;
+  readonly fileSizeBytes: number;
+}
+
+const entryBytes = (header: Qcow2Header): 8 | 16 => (header.hasExtendedL2 ? 16 : 8);
+
+function l2TableOffset(l1: Buffer, index: number, { header, fileSizeBytes }: Loader): number {
+  const high = l1.readUInt32BE(index * 8);
+  const low = l1.readUInt32BE(index * 8 + 4);
+  if ((high & 0x7f000000) !== 0 || (low & 0x1ff) !== 0) throw damaged('an L1 entry has reserved bits set');
+  const offset = (high & 0x00ffffff) * two32 + low;
+  if (offset % header.clusterBytes !== 0) throw damaged('an L2 table is not aligned');
+  if (offset !== 0 && offset + header.clusterBytes > fileSizeBytes)
+    throw new Qcow2Error('truncated', 'the file ends before or inside an L2 table');
+  return offset;
+}
+
+function loadTable(loader: Loader, l2: Buffer, tableStart: number): void {
+  const { header } = loader;
+  const step = entryBytes(header);
+  for (let at = 0, guest = tableStart; at < l2.length && guest < header.sizeBytes; at += step, guest += header.clusterBytes) {
+    const high = l2.readUInt32BE(at);
+    const low = l2.readUInt32BE(at + 4);
+    if ((high & 0x40000000) !== 0) loadCompressed(loader, guest, high, low, step === 16 && l2.readBigUInt64BE(at + 8) !== 0n);
+    else if (step === 8) loadCluster(loader, guest, high, low);
+    else
+      loadSubclusters(loader, guest, {
+        host: hostOffset(loader, high, low),
+        flags: low,
+        zeroes: l2.readUInt32BE(at + 8),
+        here: l2.readUInt32BE(at + 12),
+      });
+  }
+}
+
+function loadCluster(loader: Loader, guest: number, high: number, low: number): void {
+  const { map, file, header } = loader;
+  const end = guest + header.clusterBytes;
+  const host = hostOffset(loader, high, low);
+  if ((low & 1) !== 0) {
+    if (header.version === 2) throw damaged('a zero cluster in a version 2 file');
+    map.append(guest, end, ZERO, 0);
+  } else if (host !== 0) {
+    checkInFile(loader, guest, end, host);
+    map.append(guest, end, file, host);
+  }
+}
+
+function loadSubclusters(loader: Loader, guest: number, entry: { host: number; flags: number; zeroes: number; here: number }): void {
+  const { map, file, header } = loader;
+  const { host, zeroes, here } = entry;
+  if ((entry.flags & 1) !== 0) throw damaged('an extended L2 entry has the zero flag of a plain one');
+  if ((zeroes & here) !== 0) throw damaged('a subcluster is both data and zero');
+  if (here !== 0 && host === 0) throw damaged('a subcluster has data nowhere');
+  if (zeroes === 0 && here === 0) return;
+  const stepBytes = header.clusterBytes / subclusterCount;
+  for (let i = 0; i < subclusterCount; i += 1) {
+    const start = guest + i * stepBytes;
+    const bit = 1 << i;
+    if ((here & bit) !== 0) {
+      checkInFile(loader, start, start + stepBytes, host + i * stepBytes);
+      map.append(start, start + stepBytes, file, host + i * stepBytes);
+    } else if ((zeroes & bit) !== 0) {
+      map.append(start, start + stepBytes, ZERO, 0);
+    }
+  }
+}
+
+/** The low bits are the file offset, the bits above it the number of further 512-byte sectors; how many are which depends on the cluster size. */
+function loadCompressed(loader: Loader, guest: number, high: number, low: number, hasSubclusters: boolean): void {
+  const { map, file, header, fileSizeBytes } = loader;
+  if (high >>> 31 !== 0) throw damaged('a compressed cluster is marked as not shared');
+  if (hasSubclusters) throw damaged('a compressed cluster has subclusters');
+  const sectorBits = header.clusterBits - 8;
+  const offsetHighBits = 62 - sectorBits - 32;
+  const host = (high & (2 ** offsetHighBits - 1)) * two32 + low;
+  const sectors = ((high & 0x3fffffff) >>> offsetHighBits) + 1;
+  if (!Number.isSafeInteger(host) || host >= fileSizeBytes) throw new Qcow2Error('truncated', 'the file ends before a compressed cluster');
+  // The last sector need not be there in full: the compressed data may end before it.
+  const packed = Math.min(sectors * 512 - (host % 512), fileSizeBytes - host);
+  map.append(guest, guest + header.clusterBytes, file, host, packed);
+}
+
+function hostOffset({ header }: Loader, high: number, low: number): number {
+  if ((high & 0x3f000000) !== 0 || (low & 0x1fe) !== 0) throw damaged('an L2 entry has reserved bits set');
+  const offset = (high & 0x00ffffff) * two32 + ((low & 0xfffffe00) >>> 0);
+  if (offset % header.clusterBytes !== 0) throw damaged('a data cluster is not aligned');
+  return offset;
+}
+
+function checkInFile({ header, fileSizeBytes }: Loader, guestStart: number, guestEnd: number, host: number): void {
+  const usedBytes = Math.min(guestEnd, header.sizeBytes) - guestStart;
+  if (host + usedBytes > fileSizeBytes) throw new Qcow2Error('truncated', 'the file ends before or inside a data cluster');
+}
+
+function readWhole(fd: number, offset: number, lengthBytes: number): Buffer {
+  const target = Buffer.allocUnsafe(lengthBytes);
+  readInto(fd, target, offset);
+  return target;
+}
+
+function readInto(fd: number, target: Buffer, offset: number): void {
+  for (let done = 0; done < target.length; ) {
+    const read = readSync(fd, target, done, target.length - done, offset + done);
+    if (read === 0) throw new Qcow2Error('truncated', 'the file became shorter while it was read');
+    done += read;
+  }
+}
+
+function damaged(reason: string): Qcow2Error {
+  return new Qcow2Error('damaged', reason);
+}
+
+function unsupported(reason: string): Qcow2Error {
+  return new Qcow2Error('unsupported', reason);
+}
