@@ -1,0 +1,38 @@
+/**
+ * The states of an image, and what may be done in each. A change that is not in `transitions` does not happen: every update asks
+ * for the states that the table allows as its starting points.
+ *
+ * `saving` is the one transient state. The request that uploads owns it until the bytes are durable, then the saga `image.prepare`
+ * does; when the process dies in between, `recover` returns the image to `queued`. Deletion has no state: the row goes at once.
+ */
+const imageStatuses = ['queued', 'saving', 'active', 'deactivated'] as const;
+
+export type ImageStatus = (typeof imageStatuses)[number];
+
+interface Transition {
+  readonly from: readonly ImageStatus[];
+  readonly to: ImageStatus;
+}
+
+export const transitions = {
+  uploadBegun: { from: ['queued'], to: 'saving' },
+  /** The sender went away, the bytes were refused, or there was no room: the upload may be tried again. */
+  uploadFailed: { from: ['saving'], to: 'queued' },
+  prepared: { from: ['saving'], to: 'active' },
+  deactivated: { from: ['active'], to: 'deactivated' },
+  reactivated: { from: ['deactivated'], to: 'active' },
+} as const satisfies Record<string, Transition>;
+
+export type TransitionName = keyof typeof transitions;
+
+const isIn = (status: ImageStatus, states: readonly ImageStatus[]): boolean => states.includes(status);
+
+/** The rules that services, fronts and disabled buttons quote. */
+export const can = {
+  upload: (image: { status: ImageStatus }) => isIn(image.status, transitions.uploadBegun.from),
+  changeFormat: (image: { status: ImageStatus }) => image.status === 'queued',
+  /** There are bytes to download. */
+  read: (image: { status: ImageStatus; sizeBytes: number | null; hashValue: string | null }) =>
+    isIn(image.status, ['active', 'deactivated']) && image.sizeBytes !== null && image.hashValue !== null,
+  startVolume: (image: { status: ImageStatus }) => image.status === 'active',
+};

@@ -1,0 +1,60 @@
+/**
+ * Decides whether an uploaded file may be opened at all, before any program of QEMU's sees it.
+ *
+ * The format is what the owner declared, never a guess: bytes that were declared raw stay raw whatever they begin with. A qcow2 file is
+ * read by our own parser, all its tables included, in a thread of its own, because a large or hostile file takes time and memory.
+ */
+import { Worker } from 'node:worker_threads';
+import { badRequest } from '../../lib/errors.ts';
+import type { InspectionOrder, InspectionReport } from './inspect-worker.ts';
+
+export interface InspectedImage {
+  /** The size of the disk inside. */
+  readonly virtualBytes: number;
+  /** At most so much of it is data. A compressed file may hold far more than its own length. */
+  readonly dataBytesMax: number;
+}
+
+export interface InspectionOptions {
+  readonly virtualBytesMax: number;
+  readonly signal: AbortSignal;
+}
+
+const threadMemoryMib = 512;
+
+/** Rejects with a bad-request `ProductError` that names the reason. */
+export async function inspectQcow2(path: string, options: InspectionOptions): Promise<InspectedImage> {
+  options.signal.throwIfAborted();
+  const order: InspectionOrder = { path, virtualBytesMax: options.virtualBytesMax };
+  const worker = new Worker(new URL('./inspect-worker.ts', import.meta.url), {
+    workerData: order,
+    resourceLimits: { maxOldGenerationSizeMb: threadMemoryMib },
+  });
+  try {
+    const report = await reportOf(worker, options.signal);
+    if ('refusal' in report) throw notAcceptable(report.refusal);
+    return report;
+  } finally {
+    await worker.terminate();
+  }
+}
+
+export function notAcceptable(reason: string, cause?: unknown): Error {
+  return badRequest(`Image data is not acceptable: ${reason}.`, cause);
+}
+
+function reportOf(worker: Worker, signal: AbortSignal): Promise<InspectionReport> {
+  return new Promise((resolve, reject) => {
+    const giveUp = (): void => reject(signal.reason);
+    signal.addEventListener('abort', giveUp, { once: true });
+    worker.once('message', resolve);
+    worker.once('error', (error: Error & { code?: string }) => {
+      // The tables of an honest file fit easily.
+      reject(error.code === 'ERR_WORKER_OUT_OF_MEMORY' ? notAcceptable('its tables are too large', error) : error);
+    });
+    worker.once('exit', () => {
+      signal.removeEventListener('abort', giveUp);
+      reject(new Error('the inspecting thread ended without a report'));
+    });
+  });
+}
