@@ -30,6 +30,8 @@ export interface NewBackup {
 export interface BackupChanges {
   readonly failReason?: string | null;
   readonly objectCount?: number;
+  /** Only where the user named none. */
+  readonly container?: string;
   readonly session?: string | null;
   readonly root?: string | null;
   readonly pointId?: string | null;
@@ -128,6 +130,7 @@ export async function move(db: Queries, id: string, name: TransitionName, change
       updated_at: sql<Timestamp>`clock_timestamp()`,
       ...(changes.failReason === undefined ? {} : { fail_reason: changes.failReason }),
       ...(changes.objectCount === undefined ? {} : { object_count: changes.objectCount }),
+      ...(changes.container === undefined ? {} : { container: sql<string>`coalesce(container, ${changes.container})` }),
       ...(changes.session === undefined ? {} : { session: changes.session }),
       ...(changes.root === undefined ? {} : { root: changes.root }),
       ...(changes.pointId === undefined ? {} : { point_id: changes.pointId }),
@@ -249,14 +252,11 @@ function matching<Output>(query: SelectQueryBuilder<Schema, 'backups', Output>, 
 
 /** `a > x OR (a = x AND (b > y OR …))`, from the last key to the first. */
 function behindMarker(sort: readonly SortKey[], markerId: string) {
-  return sort.toReversed().reduce(
-    (rest, { column, direction }) => {
-      const own = sortedBy(column);
-      const marker = sql`(SELECT ${own} FROM backups WHERE backups.id = ${markerId})`;
-      return sql<boolean>`(${own} ${direction === 'desc' ? sql`<` : sql`>`} ${marker} OR (${own} = ${marker} AND ${rest}))`;
-    },
-    sql<boolean>`false`,
-  );
+  return sort.toReversed().reduce((rest, { column, direction }) => {
+    const own = sortedBy(column);
+    const marker = sql`(SELECT ${own} FROM backups WHERE backups.id = ${markerId})`;
+    return sql<boolean>`(${own} ${direction === 'desc' ? sql`<` : sql`>`} ${marker} OR (${own} = ${marker} AND ${rest}))`;
+  }, sql<boolean>`false`);
 }
 
 /** `sort` ends with the id, so that the order is total. */

@@ -1,0 +1,243 @@
+/**
+ * Creating a backup: a moment of the disk becomes a commit in the repository.
+ *
+ *   freeze    a hidden point of the volume is made and held (milliseconds), or the snapshot's point is held; from here on the volume may
+ *             change as it likes, and the backup holds what the disk held at this moment
+ *   transfer  the data mover reads the point and writes packs and, last of all, one commit. A request for an incremental reads only what changed
+ *             since the nearest point that the repository already knows; any other reads everything allocated, on purpose (decision 0002)
+ *   publish   one transaction: the backup is available, the point is known under the commit's root, volume or snapshot is back where it
+ *             was, and the point's bytes are released (its place among the points stays: later incrementals start there)
+ *   tidy      layers that nobody needs any more are merged or removed
+ *
+ * Half-way. Nothing of a backup counts before its commit is there, and nothing of the commit before the row says `available`. A process that dies
+ * is followed by another that takes up the same step: a transfer starts with a session of its own and names the former ones, so that the mover
+ * either finds a finished commit among them or makes sure that none of them will ever be one. For that a session is noted before it is used.
+ *
+ * A failure settles the rows first (the volume must not wait for a broken repository) and leaves the sessions to `backup.discard`, which tries
+ * until they are tombstoned. Deletion by force of a backup that is being created is the same walk; the row disappears instead of showing an error.
+ */
+import type { BackupDescription, BackupOrder, BackupOutcome, DataMover } from '../../engine/transfer/contract.ts';
+import { newHexId } from '../../lib/ids.ts';
+import type { Log } from '../../lib/log.ts';
+import type { Database, Timestamp } from '../database/service.ts';
+import type { DisksService } from '../disks/contract.ts';
+import type { SagaDefinition, SagaFailure, StepContext } from '../jobs/saga.ts';
+import type { Jobs } from '../jobs/service.ts';
+import type { SnapshotsForBackups } from '../snapshots/contract.ts';
+import type { VolumesForBackups } from '../volumes/contract.ts';
+import { type Backup, failReasonOf } from './backup.ts';
+import { discardKind } from './discard.job.ts';
+import { explained } from './reasons.ts';
+import type { Repositories } from './repositories.ts';
+import { findBackup, lockBackup, move, removeBackup } from './store.ts';
+
+export const createKind = 'backup.create';
+
+export type CreateInput = {
+  readonly backupId: string;
+  /** Also the repository's domain: a project's backups share chunks and a key. */
+  readonly projectId: string;
+  readonly volumeId: string;
+  readonly snapshotId: string | null;
+  readonly repositoryId: string;
+  /** The snapshot's own point, or the one that is to be made. */
+  readonly pointId: string;
+  readonly topLayerId: string;
+  readonly incremental: boolean;
+  /** Where the backup was asked to live; null = wherever. */
+  readonly availabilityZone: string | null;
+};
+
+export interface CreateJobDeps {
+  readonly database: Database;
+  readonly jobs: Pick<Jobs, 'start'>;
+  readonly disks: DisksService;
+  readonly mover: Pick<DataMover, 'backup'>;
+  readonly volumes: VolumesForBackups;
+  readonly snapshots: SnapshotsForBackups;
+  readonly repositories: Repositories;
+  readonly availabilityZone: string;
+  readonly log: Log;
+}
+
+type Context = StepContext<CreateInput>;
+
+type TransferOutput = {
+  /** All sessions that were ever used, the newest last. */
+  readonly sessions: readonly string[];
+  readonly outcome?: {
+    readonly session: string;
+    readonly root: string;
+    readonly sizeBytes: number;
+    readonly objectCount: number;
+    readonly readBytes: number;
+    readonly storedBytes: number;
+  };
+};
+
+const holderOf = (input: CreateInput): string => `backup:${input.backupId}`;
+
+export function createBackupSaga(deps: CreateJobDeps): SagaDefinition<CreateInput> {
+  return {
+    kind: createKind,
+    steps: [
+      { name: 'freeze', run: (context) => freeze(deps, context), undo: (context) => releasePoint(deps, context) },
+      {
+        name: 'transfer',
+        run: (context) => transfer(deps, context),
+        undo: {
+          notNeeded:
+            'Settling starts backup.discard for the sessions: the volume must not wait until a full or broken store takes a tombstone.',
+        },
+      },
+      {
+        name: 'publish',
+        run: (context) => publish(deps, context),
+        undo: { notNeeded: 'It is one transaction. What follows it cannot fail, so it is never undone.' },
+      },
+      {
+        name: 'tidy',
+        run: (context) => tidy(deps, context),
+        undo: { notNeeded: 'Merging layers changes no content.' },
+      },
+    ],
+    settle: (context, failure) => settle(deps, context, failure),
+  };
+}
+
+async function freeze(deps: CreateJobDeps, context: Context): Promise<undefined> {
+  const { input } = context;
+  if (input.availabilityZone !== null && input.availabilityZone !== deps.availabilityZone) {
+    throw new Error('Service not found for creating backup.');
+  }
+  if (input.snapshotId !== null) {
+    await context.effect('hold', () => deps.database.transact((tx) => deps.disks.hold(tx, input.pointId, holderOf(input))));
+    return;
+  }
+  const plan = { pointId: input.pointId, topLayerId: input.topLayerId, holder: holderOf(input) };
+  await explained(context.signal, () => context.effect('freeze', () => deps.disks.freeze(input.volumeId, plan)));
+}
+
+async function releasePoint(deps: CreateJobDeps, { input }: Context): Promise<void> {
+  await deps.database.transact((tx) => deps.disks.release(tx, input.pointId, holderOf(input)));
+}
+
+async function transfer(deps: CreateJobDeps, context: Context): Promise<TransferOutput> {
+  const { input } = context;
+  const backup = await findBackup(deps.database.sql, input.backupId);
+  if (backup === undefined) throw new Error(`the row of backup ${input.backupId} is gone`);
+  const formerSessions = context.output<TransferOutput>('transfer')?.sessions ?? [];
+  const session = newHexId();
+  const sessions = [...formerSessions, session];
+  await context.note({ sessions });
+  const order: BackupOrder = {
+    repository: await deps.repositories.addressOf(input.repositoryId),
+    domain: input.projectId,
+    session,
+    formerSessions,
+    source: await deps.disks.sourceOf(input.pointId),
+    ...(await baseOf(deps, input)),
+    describe: describe(backup),
+  };
+  const outcome = await explained(context.signal, () =>
+    context.effect('move', () =>
+      deps.mover.backup(order, {
+        signal: context.signal,
+        onProgress: (doneBytes, totalBytes) => context.progress({ doneBytes, totalBytes }),
+      }),
+    ),
+  );
+  deps.log.info({ backupId: backup.id, incremental: order.base !== undefined, ...outcome }, 'a backup was written');
+  return { sessions, outcome: plain(outcome) };
+}
+
+/** Asked anew on each attempt: another backup may have made a nearer start since, or have taken one away. */
+async function baseOf(deps: CreateJobDeps, input: CreateInput): Promise<Pick<BackupOrder, 'base'>> {
+  if (!input.incremental) return {};
+  const since = await deps.disks.changesSince(input.pointId, { repositoryId: input.repositoryId, domain: input.projectId });
+  if (since === undefined) return {};
+  return { base: { session: since.session, root: since.root, changed: since.changed.encode().toString('base64') } };
+}
+
+function describe(backup: Backup): BackupDescription {
+  return {
+    backupId: backup.id,
+    projectId: backup.projectId,
+    name: backup.name,
+    description: backup.description,
+    volume: { id: backup.volumeId, sizeGib: backup.sizeGib, ...backup.volumeMeta },
+    snapshotId: backup.snapshotId,
+    parentBackupId: backup.parentId,
+    dataTimestamp: utc(backup.dataTimestamp),
+    createdAt: utc(backup.createdAt),
+  };
+}
+
+const utc = (timestamp: Timestamp): string => `${timestamp}Z`;
+
+/** An interface has no index signature, which the type of stored outputs asks for. */
+const plain = ({ session, root, sizeBytes, objectCount, readBytes, storedBytes }: BackupOutcome) => ({
+  session,
+  root,
+  sizeBytes,
+  objectCount,
+  readBytes,
+  storedBytes,
+});
+
+async function publish(deps: CreateJobDeps, context: Context): Promise<undefined> {
+  const { input } = context;
+  const outcome = context.output<TransferOutput>('transfer')?.outcome;
+  if (outcome === undefined) throw new Error('the transfer left no result');
+  const { session, root, objectCount } = outcome;
+  await context.effect('rows', () =>
+    deps.database.transact(async (tx) => {
+      const published = await findBackup(tx.sql, input.backupId);
+      if (published?.session === session) return;
+      // The volume's row first, as everywhere: requests lock it before a backup's.
+      await endOnSource(deps, tx, input, 'done');
+      const container = await deps.repositories.nameOf(input.repositoryId);
+      const changes = { session, root, objectCount, pointId: input.pointId, container };
+      if (!(await move(tx.sql, input.backupId, 'published', changes))) throw new Error('the backup was cancelled');
+      await deps.disks.recordRoot(tx, input.pointId, { repositoryId: input.repositoryId, domain: input.projectId, session, root });
+      await deps.disks.release(tx, input.pointId, holderOf(input));
+    }),
+  );
+}
+
+async function endOnSource(
+  deps: CreateJobDeps,
+  tx: Parameters<VolumesForBackups['endBackup']>[0],
+  input: CreateInput,
+  outcome: 'done' | 'failed',
+): Promise<void> {
+  if (input.snapshotId === null) await deps.volumes.endBackup(tx, input.volumeId, outcome);
+  else await deps.snapshots.endBackup(tx, input.snapshotId);
+}
+
+async function tidy(deps: CreateJobDeps, context: Context): Promise<undefined> {
+  try {
+    await context.effect('layers', () => deps.disks.tidy());
+  } catch (error) {
+    // The backup is published: what could not be merged now is merged at the next occasion.
+    if (context.signal.aborted) throw error;
+    deps.log.warn({ error, backupId: context.input.backupId }, 'layers could not be tidied after a backup');
+  }
+}
+
+async function settle(deps: CreateJobDeps, context: Context, failure: SagaFailure): Promise<void> {
+  const { input } = context;
+  const sessions = context.output<TransferOutput>('transfer')?.sessions ?? [];
+  await deps.database.transact(async (tx) => {
+    const backup = await lockBackup(tx.sql, input.backupId);
+    const unpublished = backup !== undefined && backup.session === null;
+    if (!unpublished) return;
+    if (backup.status === 'deleting') await removeBackup(tx.sql, backup.id);
+    else if (!(await move(tx.sql, backup.id, 'createFailed', { failReason: failReasonOf(failure.message) }))) return;
+    await endOnSource(deps, tx, input, 'failed');
+    if (sessions.length === 0) return;
+    const order = { repositoryId: input.repositoryId, domain: input.projectId, sessions };
+    await deps.jobs.start(tx, { kind: discardKind, subjectId: backup.id, projectId: input.projectId, input: order });
+  });
+  await deps.disks.tidy().catch((error: unknown) => deps.log.warn({ error }, 'layers could not be tidied after a failed backup'));
+}
