@@ -45,6 +45,7 @@ export interface UsersTable {
   domain_id: string;
   name: string;
   password_hash: string | null;
+  bootstrap_password_hash: string | null;
   enabled: Generated<boolean>;
   default_project_id: string | null;
   extra: DefaultedJsonColumn<JsonMap>;

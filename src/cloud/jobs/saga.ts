@@ -52,7 +52,10 @@ export interface StepContext<Input extends Json = Json> {
   output<T extends Json>(step: string): T | undefined;
   /** Stores an interim output of the running step durably, before the effect that needs it to be known. */
   note(output: Json): Promise<void>;
-  /** Runs outside work under a name: checks ownership first, and marks the crash points `<kind>:<step>:<effect>:before` and `…:after`. */
+  /**
+   * Runs outside work under a name: checks ownership first, and marks the crash points `<kind>:<step>:<effect>:before` and `…:after`
+   * (`<kind>:<step>:undo:<effect>:…` while undoing, `<kind>:settle:<effect>:…` while settling).
+   */
   effect<T>(name: string, work: () => Promise<T>): Promise<T>;
   /** Written to the saga's row at most once a second. */
   progress(progress: Progress): void;

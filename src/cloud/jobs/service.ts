@@ -2,11 +2,17 @@
  * Long operations: started in the transaction that writes their row, run in this process right after its commit, taken over by
  * another process when this one dies. `saga.ts` says what an operation must be like; `runner.ts` how it is run.
  */
-import type { Json, Timestamp } from '../database/schema.ts';
-import type { Tx } from '../database/service.ts';
+import { setTimeout as pause } from 'node:timers/promises';
+import { newId } from '../../lib/ids.ts';
+import type { Log } from '../../lib/log.ts';
+import type { ConnectionTarget, Database, Json, Timestamp, Tx } from '../database/service.ts';
+import { openSagaQueue } from './queue.ts';
+import { createRunner } from './runner.ts';
 import type { Progress, SagaDefinition } from './saga.ts';
+import { isFinal, type SagaStatus } from './states.ts';
+import { emptyMemory, findBySubject, findStatus, insertSaga, markCancelled } from './store.ts';
 
-export type SagaStatus = 'pending' | 'running' | 'undoing' | 'done' | 'failed' | 'cancelled';
+export type { SagaStatus } from './states.ts';
 
 export interface SagaOrder<Input extends Json = Json> {
   readonly kind: string;
@@ -55,4 +61,133 @@ export interface Jobs {
   startWorking(): Promise<void>;
   /** Interrupts what runs here (it stays resumable: not undone, not failed), waits for it shortly, and gives the ownership up. */
   stop(): Promise<void>;
+}
+
+export interface JobsOptions {
+  readonly database: Database;
+  /** For the queue, which has connections of its own. */
+  readonly connection: ConnectionTarget;
+  readonly log: Log;
+  /** How many sagas this process runs at once. */
+  readonly sagasMax?: number;
+  /** How long `stop` waits for steps that do not hear their signal. */
+  readonly stopGraceMs?: number;
+}
+
+const defaultSagasMax = 32;
+const defaultStopGraceMs = 10_000;
+/** By then this process has run the saga itself, or it is gone or overloaded and others should hear of it. */
+const queueDelaySeconds = 5;
+const firstPollMs = 20;
+const pollMsMax = 250;
+
+export async function openJobs(options: JobsOptions): Promise<Jobs> {
+  const { database, log } = options;
+  const definitions = new Map<string, SagaDefinition>();
+  const runner = createRunner({ database, log, definitions, sagasMax: options.sagasMax ?? defaultSagasMax });
+  const queue = await openSagaQueue({ connection: options.connection, log });
+  let working = false;
+
+  async function start(tx: Tx, order: SagaOrder): Promise<string> {
+    const definition = definitions.get(order.kind);
+    if (definition === undefined) throw new Error(`no saga of kind ${order.kind} is defined`);
+    const id = order.sagaId ?? newId();
+    // What a process after us would read.
+    const input = JSON.parse(JSON.stringify(order.input)) as Json;
+    const owner = working ? (runner.ownerFor(order.kind) ?? null) : null;
+    const step = definition.steps[0]?.name ?? null;
+    await insertSaga(tx, { id, kind: order.kind, subjectId: order.subjectId, projectId: order.projectId, input, step, owner });
+    await queue.send(tx, id, working ? queueDelaySeconds : 0);
+    tx.afterCommit(() => {
+      if (owner === null) runner.wake();
+      else
+        runner.launch({
+          id,
+          kind: order.kind,
+          input,
+          memory: emptyMemory,
+          status: 'running',
+          step,
+          cancelRequested: false,
+          owner,
+          epoch: 1,
+        });
+    });
+    return id;
+  }
+
+  async function settled(sagaId: string, wait: { signal?: AbortSignal; timeoutMs?: number } = {}): Promise<SagaStatus> {
+    const overtime = wait.timeoutMs === undefined ? undefined : AbortSignal.timeout(wait.timeoutMs);
+    const signal = AbortSignal.any([wait.signal, overtime].filter((part) => part !== undefined));
+    for (let pollMs = firstPollMs; ; pollMs = Math.min(pollMs * 2, pollMsMax)) {
+      const end = runner.endOf(sagaId);
+      if (end !== undefined) {
+        const status = await unlessAborted(end, signal);
+        if (status !== undefined) return status;
+      }
+      wait.signal?.throwIfAborted();
+      const status = await findStatus(database, sagaId);
+      if (status === undefined) throw new Error(`there is no saga ${sagaId}`);
+      if (isFinal(status) || overtime?.aborted === true) return status;
+      await pause(pollMs, undefined, { signal }).catch(() => {});
+    }
+  }
+
+  return {
+    define(definition) {
+      if (definitions.has(definition.kind)) throw new Error(`two sagas of kind ${definition.kind}`);
+      // The kind of a row decides whose input it holds, so the definition gets back what its own orders put in.
+      definitions.set(definition.kind, definition as unknown as SagaDefinition);
+    },
+    start,
+    async requestCancel(tx, subjectId, kind) {
+      const ids = await markCancelled(tx, subjectId, kind);
+      tx.afterCommit(() => {
+        for (const id of ids) runner.cancel(id);
+        runner.wake();
+      });
+      return ids.length > 0;
+    },
+    settled,
+    async find(subjectId) {
+      const rows = await findBySubject(database, subjectId);
+      return rows.map((row) => ({
+        id: row.id,
+        kind: row.kind,
+        subjectId: row.subject_id,
+        projectId: row.project_id,
+        status: row.status,
+        step: row.step,
+        cancelRequested: row.cancel_requested,
+        failure: row.failure,
+        progress: row.progress,
+        createdAt: row.created_at,
+        updatedAt: row.updated_at,
+      }));
+    },
+    async startWorking() {
+      await runner.start();
+      working = true;
+      await queue.listen(() => runner.wake());
+    },
+    async stop() {
+      working = false;
+      await runner.stop(options.stopGraceMs ?? defaultStopGraceMs);
+      await queue.close();
+    },
+  };
+}
+
+/** What the promise gives, or undefined as soon as the signal aborts. */
+async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T | undefined> {
+  if (signal.aborted) return undefined;
+  const left = new AbortController();
+  const aborted = new Promise<undefined>((resolve) =>
+    signal.addEventListener('abort', () => resolve(undefined), { once: true, signal: left.signal }),
+  );
+  try {
+    return await Promise.race([promise, aborted]);
+  } finally {
+    left.abort();
+  }
 }
