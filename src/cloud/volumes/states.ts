@@ -19,7 +19,6 @@ export const volumeStatuses = [
   'error_deleting',
   'error_managing',
   'managing',
-  'attached',
   'backing-up',
   'error_backing-up',
   'restoring-backup',

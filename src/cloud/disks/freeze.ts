@@ -1,0 +1,107 @@
+/**
+ * Freezing a disk: what a volume holds now becomes a point, and writing goes on in an empty layer on top.
+ *
+ * Order, each part durable before the next begins:
+ *   1. rows: the overlay as `planned`, the point (on what is still the top) with its hold;
+ *   2. the overlay's file;
+ *   3. where a process has the disk open, its QMP transaction puts the overlay on top: this is the moment itself;
+ *   4. rows in one statement: the former top is `frozen`, the overlay is the `top`, the volume's head is the point.
+ * The journal of the frozen layer is computed after that.
+ *
+ * When this process dies before 3, the planned rows are taken over by a repeat, or cleared by the next freeze or by `tidy`. When it dies between 3
+ * and 4, writes already go to the overlay, and the rows must follow: `follow` does that before anything else is done to the disk, so the
+ * overlay is never made anew. A point whose layer is still a top is thus no point yet, and nobody can read it.
+ */
+import { sql as query } from 'kysely';
+import type { VolumeBackend } from '../../engine/volumes/contract.ts';
+import { crashPoint } from '../../lib/crash-points.ts';
+import { messageOf } from '../../lib/errors.ts';
+import type { Log } from '../../lib/log.ts';
+import { type DiskState, layerOf, loadDisk, planLayer } from './layer-store.ts';
+import type { Sql } from './locks.ts';
+import { findPoint, isReadable, planPoint } from './point-store.ts';
+
+export interface FreezePlan {
+  readonly pointId: string;
+  readonly topLayerId: string;
+  readonly holder: string;
+}
+
+export interface FreezeDeps {
+  readonly backend: VolumeBackend;
+  readonly log: Log;
+  /** Makes the rows follow what the process that has the disk open really serves; see `exports.ts`. */
+  readonly follow: (sql: Sql, disk: DiskState) => Promise<DiskState>;
+}
+
+/** Runs under the volume's lock. True when it made the point, false when it had been made before. */
+export async function freezeDisk(deps: FreezeDeps, sql: Sql, volumeId: string, plan: FreezePlan): Promise<boolean> {
+  if (await isMade(sql, plan.pointId)) return false;
+  let disk = await loadDisk(sql, volumeId);
+  if (disk.exported !== undefined && disk.plannedOverlay !== undefined) {
+    disk = await deps.follow(sql, disk);
+    if (await isMade(sql, plan.pointId)) return false;
+  }
+  try {
+    await freezeOnce(deps, sql, disk, plan);
+  } catch (error) {
+    if (disk.exported === undefined) throw error;
+    deps.log.warn({ volumeId, error: messageOf(error) }, 'freezing an open disk failed; looking at what its server did');
+    disk = await deps.follow(sql, await loadDisk(sql, volumeId));
+    if (await isMade(sql, plan.pointId)) return true;
+    // The server is gone: nobody has the disk open any more. One that is still there refused, and would refuse again.
+    if (disk.exported !== undefined) throw error;
+    await freezeOnce(deps, sql, disk, plan);
+  }
+  return true;
+}
+
+async function isMade(sql: Sql, pointId: string): Promise<boolean> {
+  const point = await findPoint(sql, pointId);
+  if (point === undefined || point.layerState === 'top' || point.layerState === 'planned') return false;
+  if (!isReadable(point)) throw new Error(`point ${pointId} was made and given up before`);
+  return true;
+}
+
+async function freezeOnce(deps: FreezeDeps, sql: Sql, disk: DiskState, plan: FreezePlan): Promise<void> {
+  const { top } = disk;
+  const overlay = { id: plan.topLayerId, home: disk.volumeId, format: 'qcow2', sizeBytes: top.sizeBytes } as const;
+  const chain = disk.chain.map(layerOf);
+  await sql.transaction().execute(async (tx) => {
+    await clearOtherPlans(tx, top.id, plan);
+    await planLayer(tx, overlay, top.id);
+    await planPoint(tx, { id: plan.pointId, parentId: disk.headPointId, layerId: top.id, sizeBytes: top.sizeBytes, holder: plan.holder });
+  });
+  crashPoint('freeze:planned');
+  await deps.backend.createLayer(overlay, chain);
+  crashPoint('freeze:layer-made');
+  // A server that only reads goes on serving what is frozen now: the bytes are the same.
+  if (disk.exported !== undefined && !disk.exported.readOnly) {
+    await deps.backend.snapshotExport(disk.exported.target, chain, overlay);
+    crashPoint('freeze:switched');
+  }
+  await recordFreeze(sql, disk.volumeId, { frozenId: top.id, topId: plan.topLayerId, pointId: plan.pointId });
+}
+
+/** What interrupted freezes with other ids left on this top. Their sagas may repeat: then they plan anew. */
+async function clearOtherPlans(tx: Sql, topLayerId: string, plan: FreezePlan): Promise<void> {
+  await query`
+    WITH others AS (SELECT id FROM points WHERE layer_id = ${topLayerId} AND id <> ${plan.pointId}),
+      holds AS (DELETE FROM point_holds WHERE point_id IN (SELECT id FROM others)),
+      gone AS (DELETE FROM points WHERE id IN (SELECT id FROM others))
+    UPDATE layers SET state = 'doomed' WHERE parent_id = ${topLayerId} AND state = 'planned' AND id <> ${plan.topLayerId}`.execute(tx);
+}
+
+/** The rows after the moment: one statement, so all of it or nothing. */
+export async function recordFreeze(
+  sql: Sql,
+  volumeId: string,
+  moment: { frozenId: string; topId: string; pointId: string },
+): Promise<void> {
+  const { rows } = await query<{ id: string }>`
+    WITH frozen AS (UPDATE layers SET state = 'frozen' WHERE id = ${moment.frozenId} AND state = 'top' RETURNING id),
+      raised AS (UPDATE layers SET state = 'top' WHERE id = ${moment.topId} AND state = 'planned' RETURNING id)
+    UPDATE volumes SET top_layer_id = raised.id, head_point_id = ${moment.pointId}
+    FROM frozen, raised WHERE volumes.id = ${volumeId} AND top_layer_id = frozen.id RETURNING volumes.id`.execute(sql);
+  if (rows.length !== 1) throw new Error(`the disk of volume ${volumeId} changed under its lock`);
+}

@@ -1,0 +1,128 @@
+/** Carries out what `tidy.ts` plans. One run at a time among all processes. */
+import { sql as query } from 'kysely';
+import type { VolumeBackend } from '../../engine/volumes/contract.ts';
+import { crashPoint } from '../../lib/crash-points.ts';
+import { messageOf } from '../../lib/errors.ts';
+import type { Log } from '../../lib/log.ts';
+import type { Database } from '../database/service.ts';
+import type { Exports } from './exports.ts';
+import { deleteLayer, findDisk, type LayerRow, layerOf } from './layer-store.ts';
+import { lockTree, type Sql, type VolumeLocks } from './locks.ts';
+import type { Merges } from './merge.ts';
+import { prunePoints } from './prune.ts';
+import { loadTidyLayers, planTidy, type TidyLayer } from './tidy.ts';
+
+export interface Housekeeping {
+  tidy(): Promise<void>;
+  /** Runs `tidy` soon, once for many calls. */
+  nudge(): void;
+  stop(): Promise<void>;
+}
+
+/** Long enough that a cascade of deletions is one run, short enough that space comes back at once. */
+const nudgeDelayMs = 250;
+
+export function createHousekeeping(deps: {
+  database: Database;
+  backend: VolumeBackend;
+  locks: VolumeLocks;
+  merges: Merges;
+  exports: Exports;
+  log: Log;
+}): Housekeeping {
+  const { database, backend, locks, merges, exports, log } = deps;
+  let stopped = false;
+  let nudged: NodeJS.Timeout | undefined;
+  let running: Promise<void> | undefined;
+
+  async function tidyAlone(sql: Sql): Promise<void> {
+    for (const layer of planTidy(await loadTidyLayers(sql)).examine) await examine(layer);
+    for (const layer of planTidy(await loadTidyLayers(sql)).remove) {
+      if (stopped) return;
+      await remove(sql, layer);
+    }
+    await mergeAll(sql);
+    await prunePoints(database);
+  }
+
+  /** A merge makes the next one of its chain possible. One that could not be done now is not tried again in this run. */
+  async function mergeAll(sql: Sql): Promise<void> {
+    const refused = new Set<string>();
+    for (;;) {
+      const next = planTidy(await loadTidyLayers(sql)).merge.find(({ younger }) => !refused.has(younger.id));
+      if (next === undefined || stopped) return;
+      if (!(await merges.run(next))) refused.add(next.younger.id);
+    }
+  }
+
+  /**
+   * A layer that was planned and never finished. A base belongs to whoever holds its point. An overlay is made under its volume's lock, from
+   * beginning to end: when we have the lock and it is still only planned, nobody will finish it (a repeat plans it anew).
+   */
+  async function examine(layer: TidyLayer): Promise<void> {
+    if (layer.format === 'raw') {
+      if (!layer.named) await doom(database.sql, layer);
+      return;
+    }
+    await locks.tryWithVolume(layer.home, async (sql) => {
+      const disk = await findDisk(sql, layer.home);
+      if (disk?.exported !== undefined) await exports.follow(sql, disk);
+      await doom(sql, layer);
+    });
+  }
+
+  async function doom(sql: Sql, layer: LayerRow): Promise<void> {
+    await sql.updateTable('layers').set({ state: 'doomed' }).where('id', '=', layer.id).where('state', '=', 'planned').execute();
+  }
+
+  async function remove(sql: Sql, layer: TidyLayer): Promise<void> {
+    const doomed = await sql.transaction().execute(async (tx) => {
+      await lockTree(tx, 'alone');
+      const { rows } = await query`
+        UPDATE layers SET state = 'doomed'
+        WHERE id = ${layer.id} AND state IN ('frozen', 'merging', 'doomed')
+          AND NOT EXISTS (SELECT FROM layers AS child WHERE child.parent_id = layers.id)
+          AND NOT EXISTS (SELECT FROM volumes WHERE top_layer_id = layers.id)
+          AND NOT EXISTS (SELECT FROM points JOIN point_holds ON point_id = points.id WHERE layer_id = layers.id)
+        RETURNING id`.execute(tx);
+      if (rows.length === 0) return false;
+      await tx.updateTable('points').set({ layer_id: null }).where('layer_id', '=', layer.id).execute();
+      return true;
+    });
+    if (!doomed) return;
+    crashPoint('tidy:doomed');
+    await backend.removeLayer(layerOf(layer));
+    crashPoint('tidy:removed');
+    await deleteLayer(sql, layer.id);
+  }
+
+  async function tidy(): Promise<void> {
+    // A call during a run waits for that run and starts another: what the caller did before the call shall be seen.
+    await running;
+    running ??= locks
+      .tryTidy(tidyAlone)
+      .then(() => undefined)
+      .finally(() => {
+        running = undefined;
+      });
+    await running;
+  }
+
+  return {
+    tidy,
+    nudge() {
+      if (stopped || nudged !== undefined) return;
+      nudged = setTimeout(() => {
+        nudged = undefined;
+        tidy().catch((error: unknown) => log.warn({ error: messageOf(error) }, 'tidying the layers failed; it runs again later'));
+      }, nudgeDelayMs);
+      nudged.unref();
+    },
+    async stop() {
+      stopped = true;
+      clearTimeout(nudged);
+      await merges.stop();
+      await running?.catch(() => undefined);
+    },
+  };
+}

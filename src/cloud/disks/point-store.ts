@@ -1,0 +1,130 @@
+/** The rows of points, who holds them, and what they are known as in repositories. */
+import { sql as query } from 'kysely';
+import type { ExtentSet } from '../../engine/disk/extent-set.ts';
+import { ExtentSet as Extents } from '../../engine/disk/extent-set.ts';
+import type { KnownRoot } from './contract.ts';
+import type { LayerState } from './layer-store.ts';
+import type { Sql } from './locks.ts';
+
+export interface PointRow {
+  readonly id: string;
+  readonly parentId: string | null;
+  readonly layerId: string | null;
+  /** The state of that layer. A point whose layer is still a top, or planned, is not made yet. */
+  readonly layerState: LayerState | null;
+  readonly sizeBytes: number;
+  readonly journalKnown: boolean;
+  readonly held: boolean;
+}
+
+export async function findPoint(sql: Sql, pointId: string): Promise<PointRow | undefined> {
+  const { rows } = await query<PointRow>`
+    SELECT points.id, points.parent_id AS "parentId", layer_id AS "layerId", layers.state AS "layerState",
+      points.size_bytes AS "sizeBytes", journal IS NOT NULL AS "journalKnown",
+      EXISTS (SELECT FROM point_holds WHERE point_id = points.id) AS held
+    FROM points LEFT JOIN layers ON layers.id = layer_id WHERE points.id = ${pointId}`.execute(sql);
+  return rows[0];
+}
+
+const madeStates: readonly (LayerState | null)[] = ['frozen', 'merging'];
+
+/** Whether the moment has happened and its bytes are there. */
+export const isReadable = (point: PointRow): boolean => madeStates.includes(point.layerState);
+
+export interface PointPlan {
+  readonly id: string;
+  readonly parentId: string | null;
+  readonly layerId: string;
+  readonly sizeBytes: number;
+  readonly holder: string;
+}
+
+/** Writes a point and its hold before the moment itself. A row that an interrupted attempt left is taken over. */
+export async function planPoint(sql: Sql, plan: PointPlan): Promise<void> {
+  await query`
+    WITH point AS (
+      INSERT INTO points (id, parent_id, layer_id, size_bytes) VALUES (${plan.id}, ${plan.parentId}, ${plan.layerId}, ${plan.sizeBytes})
+      ON CONFLICT (id) DO UPDATE SET parent_id = EXCLUDED.parent_id, layer_id = EXCLUDED.layer_id, size_bytes = EXCLUDED.size_bytes
+    )
+    INSERT INTO point_holds (point_id, holder) VALUES (${plan.id}, ${plan.holder}) ON CONFLICT DO NOTHING`.execute(sql);
+}
+
+export async function addHold(sql: Sql, pointId: string, holder: string): Promise<void> {
+  await sql
+    .insertInto('point_holds')
+    .values({ point_id: pointId, holder })
+    .onConflict((conflict) => conflict.doNothing())
+    .execute();
+}
+
+export async function removeHold(sql: Sql, pointId: string, holder: string): Promise<void> {
+  await sql.deleteFrom('point_holds').where('point_id', '=', pointId).where('holder', '=', holder).execute();
+}
+
+export async function addRoot(sql: Sql, pointId: string, known: KnownRoot): Promise<void> {
+  await sql
+    .insertInto('point_roots')
+    .values({ point_id: pointId, repository_id: known.repositoryId, domain: known.domain, session: known.session, root: known.root })
+    .onConflict((conflict) => conflict.columns(['point_id', 'repository_id', 'domain', 'session']).doUpdateSet({ root: known.root }))
+    .execute();
+}
+
+export async function removeRootsOf(sql: Sql, session: string): Promise<void> {
+  await sql.deleteFrom('point_roots').where('session', '=', session).execute();
+}
+
+/** A node of a tree of points, for finding the way between two of them. */
+export interface TreePoint {
+  readonly id: string;
+  readonly parentId: string | null;
+  readonly journalKnown: boolean;
+  /** The layer to compute a missing journal from. */
+  readonly layerId: string | null;
+  readonly session: string | null;
+  readonly root: string | null;
+}
+
+const treeColumns = (where: { repositoryId: string; domain: string }) => query`
+  tree.id, tree.parent_id AS "parentId", tree.layer_id AS "layerId", tree.journal IS NOT NULL AS "journalKnown", known.session, known.root
+  FROM tree LEFT JOIN LATERAL (
+    SELECT session, root FROM point_roots
+    WHERE point_id = tree.id AND repository_id = ${where.repositoryId} AND domain = ${where.domain} ORDER BY session LIMIT 1
+  ) AS known ON true`;
+
+/** A point and all its ancestors. */
+export async function ancestorsOf(sql: Sql, pointId: string, where: { repositoryId: string; domain: string }): Promise<TreePoint[]> {
+  const { rows } = await query<TreePoint>`
+    WITH RECURSIVE tree AS (
+      SELECT id, parent_id, layer_id, journal FROM points WHERE id = ${pointId}
+      UNION ALL SELECT up.id, up.parent_id, up.layer_id, up.journal FROM points AS up JOIN tree ON up.id = tree.parent_id
+    ) SELECT ${treeColumns(where)}`.execute(sql);
+  return rows;
+}
+
+/** All points that share an oldest ancestor with the given one. */
+export async function wholeTreeOf(sql: Sql, pointId: string, where: { repositoryId: string; domain: string }): Promise<TreePoint[]> {
+  const { rows } = await query<TreePoint>`
+    WITH RECURSIVE up AS (
+      SELECT id, parent_id FROM points WHERE id = ${pointId}
+      UNION ALL SELECT points.id, points.parent_id FROM points JOIN up ON points.id = up.parent_id
+    ), tree AS (
+      SELECT id, parent_id, layer_id, journal FROM points WHERE id = (SELECT id FROM up WHERE parent_id IS NULL)
+      UNION ALL SELECT down.id, down.parent_id, down.layer_id, down.journal FROM points AS down JOIN tree ON down.parent_id = tree.id
+    ) SELECT ${treeColumns(where)}`.execute(sql);
+  return rows;
+}
+
+/** The journals of some points, by id; missing ones are left out. */
+export async function journalsOf(sql: Sql, pointIds: readonly string[]): Promise<Map<string, ExtentSet>> {
+  if (pointIds.length === 0) return new Map();
+  const rows = await sql.selectFrom('points').select(['id', 'journal']).where('id', 'in', pointIds).execute();
+  const known = rows.filter((row): row is { id: string; journal: Buffer } => row.journal !== null);
+  return new Map(known.map((row) => [row.id, Extents.decode(row.journal)]));
+}
+
+/** Only while the point still hangs on the parent that the journal was computed against. */
+export async function setJournal(sql: Sql, pointId: string, parentId: string | null, journal: ExtentSet): Promise<void> {
+  await query`UPDATE points SET journal = ${journal.encode()} WHERE id = ${pointId} AND parent_id IS NOT DISTINCT FROM ${parentId}::uuid`.execute(
+    sql,
+  );
+}

@@ -1,0 +1,98 @@
+/** The disks behind volumes: puts the parts of this folder together. `contract.ts` says what each call promises. */
+import type { VolumeBackend } from '../../engine/volumes/contract.ts';
+import type { Log } from '../../lib/log.ts';
+import type { Database } from '../database/service.ts';
+import type { DisksService } from './contract.ts';
+import { createBase, createDisk, type DiskChangesDeps, dropDisk, layerOfPoint, replaceDisk, resizeDisk } from './disk-changes.ts';
+import { createExports } from './exports.ts';
+import { freezeDisk } from './freeze.ts';
+import { createHousekeeping } from './housekeeping.ts';
+import { createJournals } from './journal.ts';
+import { chainOf, layerOf } from './layer-store.ts';
+import { createVolumeLocks, lockTree } from './locks.ts';
+import { createMerges } from './merge.ts';
+import { addHold, addRoot, findPoint, removeHold, removeRootsOf } from './point-store.ts';
+
+export type { ChangesSince, DisksService, KnownRoot } from './contract.ts';
+
+export interface DisksDeps {
+  readonly database: Database;
+  readonly backend: VolumeBackend;
+  readonly log: Log;
+}
+
+/** With what only the composition root and tests need. */
+export interface RunningDisks extends DisksService {
+  /** Waits for journals that are being computed, and for a running `tidy`, whose merge is cancelled. */
+  stop(): Promise<void>;
+  /** Waits for journals that are being computed. */
+  idle(): Promise<void>;
+}
+
+export function createDisksService(deps: DisksDeps): RunningDisks {
+  const { database, backend, log } = deps;
+  const locks = createVolumeLocks(database);
+  const journals = createJournals({ database, backend, log });
+  const merges = createMerges({ database, backend, locks, journals, log });
+  const exports = createExports({ database, backend, locks, merges, log });
+  const housekeeping = createHousekeeping({ database, backend, locks, merges, exports, log });
+  const changes: DiskChangesDeps = { backend, exports };
+
+  /** A merge that rewrites the file of a volume's top layer gives way to whoever wants the volume. */
+  const alone: typeof locks.withVolume = (volumeId, work) => {
+    merges.cancelOfVolume(volumeId);
+    return locks.withVolume(volumeId, work);
+  };
+
+  return {
+    createDisk: (volumeId, plan) => alone(volumeId, (sql) => createDisk(changes, sql, volumeId, plan)),
+    async freeze(volumeId, plan) {
+      const deps = { backend, log, follow: exports.follow };
+      if (await alone(volumeId, (sql) => freezeDisk(deps, sql, volumeId, plan))) journals.computeSoon(plan.pointId);
+    },
+    createBase: (plan, write) => createBase(backend, database, plan, write),
+    async replaceDisk(volumeId, plan) {
+      await alone(volumeId, (sql) => replaceDisk(changes, sql, volumeId, plan));
+      housekeeping.nudge();
+    },
+    resize: (volumeId, sizeBytes) => alone(volumeId, (sql) => resizeDisk(changes, sql, volumeId, sizeBytes)),
+    async dropDisk(volumeId) {
+      await alone(volumeId, (sql) => dropDisk(changes, sql, volumeId));
+      housekeeping.nudge();
+    },
+
+    hold: (tx, pointId, holder) => addHold(tx.sql, pointId, holder),
+    async release(tx, pointId, holder) {
+      await removeHold(tx.sql, pointId, holder);
+      tx.afterCommit(housekeeping.nudge);
+    },
+    tidy: housekeeping.tidy,
+
+    async sourceOf(pointId) {
+      const point = await findPoint(database.sql, pointId);
+      if (point?.held !== true) throw new Error(`nobody holds point ${pointId}, so its bytes may go at any time`);
+      const chain = await database.sql.transaction().execute(async (tx) => {
+        await lockTree(tx, 'shared');
+        return await chainOf(tx, await layerOfPoint(tx, pointId));
+      });
+      await merges.leave(chain);
+      const settled = await chainOf(database.sql, await layerOfPoint(database.sql, pointId));
+      return backend.source(settled.map(layerOf));
+    },
+    recordRoot: (tx, pointId, known) => addRoot(tx.sql, pointId, known),
+    async forgetSession(tx, session) {
+      await removeRootsOf(tx.sql, session);
+      tx.afterCommit(housekeeping.nudge);
+    },
+    changesSince: journals.changesSince,
+
+    openExport: exports.open,
+    closeExport: exports.close,
+    adoptExports: exports.adopt,
+    idle: journals.idle,
+    async stop() {
+      await housekeeping.stop();
+      await journals.idle();
+    },
+  };
+}
