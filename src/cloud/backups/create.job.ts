@@ -27,11 +27,14 @@ import type { SnapshotsForBackups } from '../snapshots/contract.ts';
 import type { VolumesForBackups } from '../volumes/contract.ts';
 import { type Backup, failReasonOf } from './backup.ts';
 import { discardKind } from './discard.job.ts';
-import { explained } from './reasons.ts';
+import { explained, withNewMover } from './reasons.ts';
 import type { Repositories } from './repositories.ts';
 import { findBackup, lockBackup, move, removeBackup } from './store.ts';
 
 export const createKind = 'backup.create';
+
+/** More than the data mover can serve at once, so that each is frozen soon after its request; fewer than all sagas, so that snapshots get through. */
+const createsMax = 8;
 
 export type CreateInput = {
   readonly backupId: string;
@@ -80,6 +83,7 @@ const holderOf = (input: CreateInput): string => `backup:${input.backupId}`;
 export function createBackupSaga(deps: CreateJobDeps): SagaDefinition<CreateInput> {
   return {
     kind: createKind,
+    concurrency: createsMax,
     steps: [
       { name: 'freeze', run: (context) => freeze(deps, context), undo: (context) => releasePoint(deps, context) },
       {
@@ -126,28 +130,25 @@ async function transfer(deps: CreateJobDeps, context: Context): Promise<Transfer
   const { input } = context;
   const backup = await findBackup(deps.database.sql, input.backupId);
   if (backup === undefined) throw new Error(`the row of backup ${input.backupId} is gone`);
-  const formerSessions = context.output<TransferOutput>('transfer')?.sessions ?? [];
-  const session = newHexId();
-  const sessions = [...formerSessions, session];
-  await context.note({ sessions });
-  const order: BackupOrder = {
-    repository: await deps.repositories.addressOf(input.repositoryId),
-    domain: input.projectId,
-    session,
-    formerSessions,
-    source: await deps.disks.sourceOf(input.pointId),
-    ...(await baseOf(deps, input)),
-    describe: describe(backup),
-  };
-  const outcome = await explained(context.signal, () =>
-    context.effect('move', () =>
+  const repository = await deps.repositories.addressOf(input.repositoryId);
+  const sessions = [...(context.output<TransferOutput>('transfer')?.sessions ?? [])];
+  const attempt = async (): Promise<BackupOutcome> => {
+    const formerSessions = [...sessions];
+    const session = newHexId();
+    sessions.push(session);
+    await context.note({ sessions });
+    const source = await deps.disks.sourceOf(input.pointId);
+    const common = { repository, domain: input.projectId, session, formerSessions, source, describe: describe(backup) };
+    const order: BackupOrder = { ...common, ...(await baseOf(deps, input)) };
+    return await context.effect('move', () =>
       deps.mover.backup(order, {
         signal: context.signal,
         onProgress: (doneBytes, totalBytes) => context.progress({ doneBytes, totalBytes }),
       }),
-    ),
-  );
-  deps.log.info({ backupId: backup.id, incremental: order.base !== undefined, ...outcome }, 'a backup was written');
+    );
+  };
+  const outcome = await explained(context.signal, () => withNewMover(context.signal, attempt));
+  deps.log.info({ backupId: backup.id, asked: input.incremental ? 'incremental' : 'full', ...outcome }, 'a backup was written');
   return { sessions, outcome: plain(outcome) };
 }
 
@@ -190,13 +191,13 @@ async function publish(deps: CreateJobDeps, context: Context): Promise<undefined
   const outcome = context.output<TransferOutput>('transfer')?.outcome;
   if (outcome === undefined) throw new Error('the transfer left no result');
   const { session, root, objectCount } = outcome;
+  const container = await deps.repositories.nameOf(input.repositoryId);
   await context.effect('rows', () =>
     deps.database.transact(async (tx) => {
       const published = await findBackup(tx.sql, input.backupId);
       if (published?.session === session) return;
       // The volume's row first, as everywhere: requests lock it before a backup's.
       await endOnSource(deps, tx, input, 'done');
-      const container = await deps.repositories.nameOf(input.repositoryId);
       const changes = { session, root, objectCount, pointId: input.pointId, container };
       if (!(await move(tx.sql, input.backupId, 'published', changes))) throw new Error('the backup was cancelled');
       await deps.disks.recordRoot(tx, input.pointId, { repositoryId: input.repositoryId, domain: input.projectId, session, root });

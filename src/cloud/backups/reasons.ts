@@ -1,11 +1,14 @@
 /** Why a backup or a restore failed, in words for the people who asked for it; the original error stays the cause, for the log. */
-import { messageOf } from '../../lib/errors.ts';
+import { type DiskRange, isRepositoryError, type RepositoryErrorKind } from '../../engine/repository/errors.ts';
+import { messageOf, ProductError } from '../../lib/errors.ts';
 
 const mib = 1024 ** 2;
 
-export function notEnoughSpace(neededBytes: number, freeBytes: number): Error {
-  return new Error(
-    `Not enough space for the restore: ${Math.ceil(neededBytes / mib)} MiB are needed, ${Math.floor(freeBytes / mib)} MiB are free.`,
+export function notEnoughSpace(neededBytes: number, freeBytes: number): ProductError {
+  const free = Math.max(0, Math.floor(freeBytes / mib));
+  return new ProductError(
+    'unavailable',
+    `Not enough space for the restore: ${Math.ceil(neededBytes / mib)} MiB are needed, ${free} MiB are free.`,
   );
 }
 
@@ -14,11 +17,57 @@ export async function explained<T>(signal: AbortSignal, work: () => Promise<T>):
   try {
     return await work();
   } catch (error) {
-    if (signal.aborted) throw error;
+    if (signal.aborted || error instanceof ProductError) throw error;
     throw new Error(reasonOf(error), { cause: error });
   }
 }
 
+/** How often the data mover may die under one piece of work before that is taken for more than an accident. */
+const interruptionsMax = 3;
+
+/** Repeats work that the data mover's death interrupted: the mover is started anew for the next call. */
+export async function withNewMover<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
+  for (let interruptions = 1; ; interruptions += 1) {
+    try {
+      return await work();
+    } catch (error) {
+      if (signal.aborted || interruptions >= interruptionsMax || !isRepositoryError(error, 'interrupted')) throw error;
+    }
+  }
+}
+
+const reasons: Readonly<Partial<Record<RepositoryErrorKind, string>>> = {
+  full: 'No space left on the disk',
+  'not-found': 'The backup is not in its repository',
+  'locked-out': "The repository's key is missing or is not the right one",
+  transport: 'The repository did not answer',
+  conflict: 'The backup was given up by another process',
+  interrupted: 'The process that moves the data died again and again',
+};
+
 export function reasonOf(error: unknown): string {
+  if (isRepositoryError(error, 'corrupted') || isRepositoryError(error, 'missing')) {
+    const what = error.kind === 'corrupted' ? 'Stored data is corrupted' : 'Stored data is missing';
+    return error.ranges.length === 0 ? `${what}: ${error.message}` : `${what}: disk ${rangesText(error.ranges)} cannot be read.`;
+  }
+  if (isRepositoryError(error)) {
+    const reason = reasons[error.kind];
+    return reason === undefined ? error.message : `${reason}: ${error.message}`;
+  }
+  if (isSystemError(error, 'ENOSPC') || isSystemError(error, 'EDQUOT')) return 'No space left on the disk.';
   return messageOf(error);
+}
+
+/** How many ranges fit into a reason; all of them are in the log. */
+const rangesShownMax = 4;
+
+/** `bytes 65536-131071, 262144-327679 and 3 more ranges`: ends included, as in HTTP. */
+function rangesText(ranges: readonly DiskRange[]): string {
+  const shown = ranges.slice(0, rangesShownMax).map(({ offsetBytes, lengthBytes }) => `${offsetBytes}-${offsetBytes + lengthBytes - 1}`);
+  const hidden = ranges.length - shown.length;
+  return `bytes ${shown.join(', ')}${hidden > 0 ? ` and ${hidden} more ranges` : ''}`;
+}
+
+function isSystemError(error: unknown, code: string): boolean {
+  return error instanceof Error && (error as NodeJS.ErrnoException).code === code;
 }

@@ -23,7 +23,7 @@ import type { Caller } from '../identity/caller.ts';
 import type { SagaDefinition, SagaFailure, StepContext } from '../jobs/saga.ts';
 import type { RestoredFacts, Volume, VolumesForBackups } from '../volumes/contract.ts';
 import { failReasonOf, type VolumeMeta } from './backup.ts';
-import { explained, notEnoughSpace } from './reasons.ts';
+import { explained, notEnoughSpace, withNewMover } from './reasons.ts';
 import type { Repositories } from './repositories.ts';
 import { lockBackup, move } from './store.ts';
 
@@ -59,6 +59,9 @@ export interface RestoreJobDeps {
   readonly log: Log;
 }
 
+/** Each keeps a slot for as long as its bytes move; snapshots and other short work must find one free. */
+const restoresMax = 8;
+
 type Context = StepContext<RestoreInput>;
 
 const gib = 1024 ** 3;
@@ -70,6 +73,7 @@ const system: Caller = { userId: '', userName: 'stillpoint', projectId: null, ro
 export function restoreBackupSaga(deps: RestoreJobDeps): SagaDefinition<RestoreInput> {
   return {
     kind: restoreKind,
+    concurrency: restoresMax,
     steps: [
       { name: 'write', run: (context) => write(deps, context), undo: (context) => releaseBase(deps, context) },
       {
@@ -109,7 +113,7 @@ async function write(deps: RestoreJobDeps, context: Context): Promise<undefined>
   await explained(context.signal, () =>
     context.effect('base', async () => {
       try {
-        await deps.disks.createBase(base, fill);
+        await withNewMover(signal, () => deps.disks.createBase(base, fill));
       } catch (error) {
         throw space.signal.aborted ? space.signal.reason : error;
       }

@@ -1,0 +1,167 @@
+/** Backups as users see them: what may be asked, and what it begins. The long work is in the `*.job.ts` files beside this one. */
+import { badRequest, notFound } from '../../lib/errors.ts';
+import { isUuid } from '../../lib/ids.ts';
+import type { Database, StringMap, Tx } from '../database/service.ts';
+import type { DisksService } from '../disks/contract.ts';
+import type { Caller } from '../identity/caller.ts';
+import { type Action, authorise, canSee } from '../identity/policy.ts';
+import type { Jobs } from '../jobs/service.ts';
+import type { Backup } from './backup.ts';
+import { type BeginCreateDeps, beginCreate } from './begin-create.ts';
+import { beginRestore } from './begin-restore.ts';
+import { createKind } from './create.job.ts';
+import { type DeleteInput, deleteKind } from './delete.job.ts';
+import type { CreateBackupOrder, Restore, RestoreBackupOrder } from './orders.ts';
+import type { Repositories } from './repositories.ts';
+import { restoreKind } from './restore.job.ts';
+import { can } from './states.ts';
+import { countBackups, describeBackup, findBackup, hasChildren, type ListQuery, listBackups, lockBackup, move } from './store.ts';
+
+export type { ListColumn } from './store.ts';
+
+export interface BackupsDeps extends BeginCreateDeps {
+  readonly database: Database;
+  readonly jobs: Jobs;
+  readonly disks: Pick<DisksService, 'forgetSession'>;
+  readonly repositories: Repositories;
+}
+
+export interface BackupPage {
+  readonly backups: readonly Backup[];
+  /** All that match, whatever the page: only when asked for. */
+  readonly count?: number;
+}
+
+export interface BackupListOrder extends Omit<ListQuery, 'projectId' | 'markerId'> {
+  /** Has a meaning for administrators only. */
+  readonly allProjects: boolean;
+  readonly marker: string | undefined;
+  readonly withCount: boolean;
+}
+
+export interface BackupChanges {
+  readonly name?: string | null;
+  readonly description?: string | null;
+  /** Replaces all. */
+  readonly metadata?: StringMap;
+}
+
+export interface BackupsService {
+  list(caller: Caller, order: BackupListOrder): Promise<BackupPage>;
+  get(caller: Caller, id: string): Promise<Backup>;
+  create(caller: Caller, order: CreateBackupOrder): Promise<Backup>;
+  update(caller: Caller, id: string, changes: BackupChanges): Promise<Backup>;
+  restore(caller: Caller, id: string, order: RestoreBackupOrder): Promise<Restore>;
+  delete(caller: Caller, id: string): Promise<void>;
+  /** Deletion from any state; of a backup that is being created: its cancellation. */
+  forceDelete(caller: Caller, id: string): Promise<void>;
+  /** Ends a restore or a creation that is under way. A backup without a commit stays as it is when it is called available. */
+  resetStatus(caller: Caller, id: string, status: 'available' | 'error'): Promise<void>;
+  /** How many backups of the project there are, by status. */
+  countByProject(projectId: string): Promise<number>;
+}
+
+const unknownBackup = (id: string) => notFound(`Backup ${id} could not be found.`);
+
+export function createBackups(deps: BackupsDeps): BackupsService {
+  const { database } = deps;
+
+  const visible = (caller: Caller, id: string, backup: Backup | undefined, action: Action): Backup => {
+    if (backup === undefined || !canSee(caller, backup)) throw unknownBackup(id);
+    authorise(caller, action, backup);
+    return backup;
+  };
+
+  const get = async (caller: Caller, id: string, action: Action): Promise<Backup> =>
+    visible(caller, id, isUuid(id) ? await findBackup(database.sql, id) : undefined, action);
+
+  const getLocked = async (tx: Tx, caller: Caller, id: string, action: Action): Promise<Backup> =>
+    visible(caller, id, isUuid(id) ? await lockBackup(tx.sql, id) : undefined, action);
+
+  return {
+    async list(caller, order) {
+      authorise(caller, 'backup:list', { projectId: caller.projectId });
+      const projectId = order.allProjects && caller.isAdmin ? undefined : projectOf(caller);
+      const query = { ...order, projectId, markerId: order.marker };
+      if (order.marker !== undefined) await get(caller, order.marker, 'backup:get');
+      const backups = order.limit === 0 ? [] : await listBackups(database.sql, query);
+      return order.withCount ? { backups, count: await countBackups(database.sql, query) } : { backups };
+    },
+
+    get: (caller, id) => get(caller, id, 'backup:get'),
+
+    async create(caller, order) {
+      const owner = { ...caller, projectId: projectOf(caller) };
+      const repositoryId = await deps.repositories.defaultId();
+      const id = await database.transact((tx) => beginCreate(deps, tx, owner, repositoryId, order));
+      return await get(caller, id, 'backup:get');
+    },
+
+    async update(caller, id, changes) {
+      await database.transact(async (tx) => {
+        const backup = await getLocked(tx, caller, id, 'backup:update');
+        await describeBackup(tx.sql, backup.id, changes);
+      });
+      return await get(caller, id, 'backup:get');
+    },
+
+    async restore(caller, id, order) {
+      const backup = await get(caller, id, 'backup:restore');
+      return await database.transact((tx) => beginRestore(deps, tx, caller, backup, order));
+    },
+
+    delete: (caller, id) =>
+      database.transact(async (tx) => {
+        const backup = await getLocked(tx, caller, id, 'backup:delete');
+        if (!can.delete(backup)) throw badRequest('Invalid backup: Backup status must be available or error');
+        await beginDelete(deps, tx, backup, 'deleteBegun');
+      }),
+
+    forceDelete: (caller, id) =>
+      database.transact(async (tx) => {
+        const backup = await getLocked(tx, caller, id, 'backup:force_delete');
+        // Asked twice: the first one is at work.
+        if (!can.forceDelete(backup)) return;
+        await beginDelete(deps, tx, backup, 'forceDeleteBegun');
+      }),
+
+    resetStatus: (caller, id, status) =>
+      database.transact(async (tx) => {
+        const backup = await getLocked(tx, caller, id, 'backup:reset_status');
+        await resetStatus(deps, tx, backup, status);
+      }),
+
+    countByProject: (projectId) => countBackups(database.sql, { projectId, filters: [] }),
+  };
+}
+
+function projectOf(caller: Caller): string {
+  if (caller.projectId === null) throw badRequest('Malformed request url');
+  return caller.projectId;
+}
+
+async function beginDelete(deps: BackupsDeps, tx: Tx, backup: Backup, transition: 'deleteBegun' | 'forceDeleteBegun'): Promise<void> {
+  if (await hasChildren(tx.sql, backup.id)) throw badRequest('Invalid backup: Incremental backups exist for this backup.');
+  await move(tx.sql, backup.id, transition);
+  if (backup.status === 'creating') {
+    // Its saga finds the state changed: it cleans up and removes the row.
+    await deps.jobs.requestCancel(tx, backup.id, createKind);
+    return;
+  }
+  if (backup.status === 'restoring') await deps.jobs.requestCancel(tx, backup.id, restoreKind);
+  // From this moment no new incremental starts from the commit that is about to die.
+  if (backup.session !== null) await deps.disks.forgetSession(tx, backup.session);
+  const input: DeleteInput = { backupId: backup.id };
+  await deps.jobs.start(tx, { kind: deleteKind, subjectId: backup.id, projectId: backup.projectId, input });
+}
+
+async function resetStatus(deps: BackupsDeps, tx: Tx, backup: Backup, status: 'available' | 'error'): Promise<void> {
+  if (backup.status === 'creating') {
+    // There is nothing yet that could be called available; `error` is where a cancelled creation ends by itself.
+    if (status === 'error') await deps.jobs.requestCancel(tx, backup.id, createKind);
+    return;
+  }
+  if (!can.beReset(backup, status)) return;
+  if (backup.status === 'restoring') await deps.jobs.requestCancel(tx, backup.id, restoreKind);
+  await move(tx.sql, backup.id, status === 'error' ? 'resetToError' : 'resetToAvailable');
+}
