@@ -1,5 +1,5 @@
 /**
- * Everything that a fresh clone lacks, in an order that fails early: Debian's tools, the system user, packages, Node.
+ * Everything that a fresh clone lacks, in an order that fails early: Debian's tools, packages, Node.
  *
  * Runs on whatever Node the machine has (20 or newer), uses no packages, and says nothing when nothing is missing. It runs before every
  * start, so the common case costs a few file look-ups and no process.
@@ -10,8 +10,6 @@ import { accessSync, closeSync, constants, existsSync, openSync, readFileSync, w
 import { delimiter, join } from 'node:path';
 import { findNode, nodeFolder, root } from './node.mjs';
 
-/** The system user that PostgreSQL runs as when the service runs as root: PostgreSQL refuses root, and needs a user with a name. */
-const serviceUser = 'stillpoint';
 const lockFile = join(root, 'package-lock.json');
 const marker = join(root, 'node_modules/.stillpoint-lock');
 
@@ -23,7 +21,6 @@ export function prepare(needs) {
   if (process.platform !== 'linux') throw new SetupError('Stillpoint runs on Linux.');
   if (nodeFolder() === undefined) throw new SetupError(`Stillpoint has no Node for ${process.arch}: x64 and arm64 only.`);
   prepareTools(needs);
-  prepareUser();
   preparePackages();
   const node = findNode();
   if (node === undefined)
@@ -86,19 +83,6 @@ function isExecutable(path) {
   }
 }
 
-// The system user
-
-function prepareUser() {
-  if (!isRoot()) return;
-  if (readFileSync('/etc/passwd', 'utf8').includes(`\n${serviceUser}:`)) return;
-  if (spawnSync('id', ['-u', serviceUser]).status === 0) return;
-  note(`Adding the system user ${serviceUser} ...`);
-  const { ok, output } = quietly(['useradd', '--system', '--user-group', '--no-create-home', '--shell', '/usr/sbin/nologin', serviceUser]);
-  // Another start may have been quicker.
-  if (!ok && spawnSync('id', ['-u', serviceUser]).status !== 0)
-    throw new SetupError(`${output}\nThe system user ${serviceUser} could not be added.`);
-}
-
 // Packages
 
 function preparePackages() {
@@ -139,12 +123,16 @@ function installedAsLocked() {
   if (!existsSync(written)) return false;
   const installed = JSON.parse(readFileSync(written, 'utf8')).packages;
   const locked = JSON.parse(readFileSync(lockFile, 'utf8')).packages;
-  return Object.entries(locked).every(([path, { version, os, cpu, libc }]) => {
-    if (path === '') return true;
-    const elsewhere = (allowed, here) => allowed !== undefined && ![allowed].flat().includes(here);
-    const isElsewhere = elsewhere(os, process.platform) || elsewhere(cpu, process.arch) || elsewhere(libc, 'glibc');
-    return installed[path]?.version === version || (installed[path] === undefined && isElsewhere);
+  return Object.entries(locked).every(([path, entry]) => {
+    if (path === '' || installed[path]?.version === entry.version) return true;
+    return installed[path] === undefined && entry.optional === true && !isForThisPlatform(entry);
   });
+}
+
+/** Optional packages without a platform come with one for a platform of its own: their absence says nothing. */
+function isForThisPlatform({ os, cpu, libc }) {
+  const allows = (names, name) => names === undefined || [names].flat().includes(name);
+  return os !== undefined && allows(os, process.platform) && allows(cpu, process.arch) && allows(libc, 'glibc');
 }
 
 // Help
