@@ -70,3 +70,10 @@ export type ChangeOperation = 'add' | 'create' | 'replace' | 'remove';
 
 export const propertiesMax = 128;
 export const tagsMax = 128;
+
+/** How volumes may start from the image. `opaque`: kept and handed out as it is, never opened. */
+export function diskKindOf(image: Pick<Image, 'containerFormat' | 'diskFormat'>): 'raw' | 'qcow2' | 'opaque' {
+  if (image.containerFormat !== 'bare') return 'opaque';
+  if (image.diskFormat === 'qcow2') return 'qcow2';
+  return image.diskFormat === 'raw' || image.diskFormat === 'iso' ? 'raw' : 'opaque';
+}

@@ -9,8 +9,7 @@ import { open, rm } from 'node:fs/promises';
 import { ProcessError } from '../../lib/processes.ts';
 import type { Confinement } from '../confinement/run-confined.ts';
 import { ExtentSet } from '../disk/extent-set.ts';
-import { notAcceptable } from './inspect.ts';
-import { storageFull } from './upload.ts';
+import { notAcceptable, storageFull } from './refusals.ts';
 import { grainBytes } from './upload-messages.ts';
 
 export interface Conversion {
@@ -81,8 +80,7 @@ function lastPercent(text: string): number | undefined {
 function asRefusal(error: unknown, format: string): unknown {
   if (!(error instanceof ProcessError) || error.failure !== 'failed') return error;
   const said = error.result?.stderr ?? '';
-  if (/No space left on device|Disk quota exceeded/.test(said))
-    return storageFull('There is not enough disk space for the converted image.');
+  if (/No space left on device|Disk quota exceeded/.test(said)) return storageFull(error);
   return notAcceptable(`it cannot be read as ${format}`, error);
 }
 

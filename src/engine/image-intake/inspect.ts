@@ -5,8 +5,8 @@
  * read by our own parser, all its tables included, in a thread of its own, because a large or hostile file takes time and memory.
  */
 import { Worker } from 'node:worker_threads';
-import { badRequest } from '../../lib/errors.ts';
 import type { InspectionOrder, InspectionReport } from './inspect-worker.ts';
+import { notAcceptable } from './refusals.ts';
 
 export interface InspectedImage {
   /** The size of the disk inside. */
@@ -37,10 +37,6 @@ export async function inspectQcow2(path: string, options: InspectionOptions): Pr
   } finally {
     await worker.terminate();
   }
-}
-
-export function notAcceptable(reason: string, cause?: unknown): Error {
-  return badRequest(`Image data is not acceptable: ${reason}.`, cause);
 }
 
 function reportOf(worker: Worker, signal: AbortSignal): Promise<InspectionReport> {

@@ -12,7 +12,8 @@
 import { rm } from 'node:fs/promises';
 import { Worker } from 'node:worker_threads';
 import { crashPoint } from '../../lib/crash-points.ts';
-import { badRequest, type ProductError, tooLarge } from '../../lib/errors.ts';
+import { badRequest } from '../../lib/errors.ts';
+import { imageTooLarge, isDiskFull, storageFull } from './refusals.ts';
 import { createTurnstile } from './turnstile.ts';
 import { blockBytes, blockCount, type FromWorker, type ToWorker, type UploadOrder } from './upload-messages.ts';
 
@@ -61,7 +62,7 @@ async function receiveFile(target: UploadTarget, body: AsyncIterable<Uint8Array>
     return received;
   } catch (error) {
     await thread.abort();
-    throw asRefusal(error);
+    throw isDiskFull(error) ? storageFull(error) : error;
   } finally {
     await thread.close();
   }
@@ -99,23 +100,6 @@ async function* abortable<T>(items: AsyncIterable<T>, signal: AbortSignal): Asyn
   } finally {
     signal.removeEventListener('abort', giveUp);
   }
-}
-
-export function imageTooLarge(sizeBytesMax: number): ProductError {
-  return tooLarge(`The incoming image is too large: The provided image exceeds the maximum of ${sizeBytesMax} bytes.`);
-}
-
-export function storageFull(detail: string): ProductError {
-  return tooLarge(`Image storage media is full: ${detail}`);
-}
-
-const fullDiskCodes = new Set(['ENOSPC', 'EDQUOT', 'EFBIG']);
-
-function asRefusal(error: unknown): unknown {
-  const { code } = error as { code?: unknown };
-  return typeof code === 'string' && fullDiskCodes.has(code)
-    ? storageFull('There is not enough disk space on the image storage media.')
-    : error;
 }
 
 interface UploadThread {

@@ -1,0 +1,30 @@
+import type { ImageIntake } from '../../engine/image-intake/intake.ts';
+import type { Clock } from '../../lib/clock.ts';
+import type { Log } from '../../lib/log.ts';
+import type { Database } from '../database/service.ts';
+import type { DisksService } from '../disks/contract.ts';
+import type { Jobs } from '../jobs/service.ts';
+
+export interface ImageLimits {
+  /** The largest upload. */
+  readonly uploadBytesMax: number;
+  /** The largest disk inside one. */
+  readonly virtualBytesMax: number;
+}
+
+export const defaultImageLimits: ImageLimits = { uploadBytesMax: 2 ** 40, virtualBytesMax: 2 ** 44 };
+
+export interface ImagesDeps {
+  readonly database: Database;
+  readonly jobs: Jobs;
+  readonly disks: Pick<DisksService, 'createBase' | 'release' | 'tidy'>;
+  readonly intake: ImageIntake;
+  /** Bytes that new data may still take; 0 or less = none. */
+  readonly freeBytes: () => Promise<number>;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly limits: ImageLimits;
+}
+
+/** Whose hold keeps the base of an image. */
+export const holderOf = (imageId: string): string => `image:${imageId}`;
