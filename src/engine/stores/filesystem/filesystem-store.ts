@@ -42,7 +42,7 @@ export function openFilesystemStore(root: string): ObjectStore {
     async put(name, bytes) {
       const writer = createWriter(root, name);
       try {
-        writer.append([bytes]);
+        await writer.append([bytes]);
         return await writer.commit();
       } catch (error) {
         await writer.abort();
@@ -121,7 +121,7 @@ export function prepareFilesystemStore(root: string, nowMs: number): void {
   }
 }
 
-function createWriter(root: string, name: string): ObjectWriter & { append(parts: readonly Uint8Array[]): void } {
+function createWriter(root: string, name: string): ObjectWriter {
   checkObjectName(name);
   const temporary = join(root, TEMPORARY_FOLDER, newTemporaryName());
   let fd: number | undefined;
