@@ -27,6 +27,8 @@ CREATE TABLE users (
   name               text NOT NULL,
   -- scrypt$N$r$p$salt$hash, base64url; null = cannot log in by password
   password_hash      text,
+  -- what the operator's password file last held for the first admin; the file counts again when it changes
+  bootstrap_password_hash text,
   enabled            boolean NOT NULL DEFAULT true,
   default_project_id text,
   extra              jsonb NOT NULL DEFAULT '{}',
