@@ -1,4 +1,5 @@
 import type { JsonMap, Timestamp } from '../database/service.ts';
+import type { Owned, Reference } from './token.ts';
 
 export interface Domain {
   readonly id: string;
@@ -60,3 +61,34 @@ export const defaultDomainId = 'default';
 
 /** The roles that the policy table speaks of. They exist from the first start on and cannot be renamed or deleted. */
 export const builtInRoleNames = ['admin', 'member', 'reader'] as const;
+
+/** The policy table counts on these. */
+export const isBuiltIn = (role: Role): boolean => builtInRoleNames.some((name) => name === role.name);
+
+/** Who has one role also has the other. */
+export interface Implication {
+  readonly prior: Role;
+  readonly implied: Role;
+}
+
+export interface AssignmentFilter {
+  readonly userId?: string | undefined;
+  readonly roleId?: string | undefined;
+  /** With `includeSubtree`, also projects below it. */
+  readonly projectId?: string | undefined;
+  readonly includeSubtree?: boolean | undefined;
+  readonly domainId?: string | undefined;
+  readonly system?: boolean | undefined;
+  /** Implied roles count as assigned. */
+  readonly effective?: boolean | undefined;
+}
+
+/** One line of the list, with the names for those who asked for them. */
+export interface Assignment {
+  readonly user: Owned;
+  readonly role: Reference;
+  /** The role that was really assigned, when this one is implied. */
+  readonly priorRoleId: string | null;
+  readonly project: Owned | null;
+  readonly domain: Reference | null;
+}

@@ -5,8 +5,7 @@ import { type Kysely, sql } from 'kysely';
 import type { ProjectsTable } from '../database/schema.ts';
 import type { Schema } from '../database/service.ts';
 import { projectOf } from './directory-store.ts';
-import type { Domain, Grant, GrantTarget, Project, Role } from './entities.ts';
-import type { Reference } from './token.ts';
+import type { Assignment, AssignmentFilter, Domain, Grant, GrantTarget, Implication, Project, Role } from './entities.ts';
 
 type Db = Kysely<Schema>;
 
@@ -62,28 +61,6 @@ export async function effectiveRoleIds(db: Db, userId: string, target: GrantTarg
     SELECT role_id FROM held
   `.execute(db);
   return new Set(rows.map((row) => row.role_id));
-}
-
-export interface AssignmentFilter {
-  readonly userId?: string | undefined;
-  readonly roleId?: string | undefined;
-  /** With `includeSubtree`, also projects below it. */
-  readonly projectId?: string | undefined;
-  readonly includeSubtree?: boolean | undefined;
-  readonly domainId?: string | undefined;
-  readonly system?: boolean | undefined;
-  /** Implied roles count as assigned. */
-  readonly effective?: boolean | undefined;
-}
-
-/** One line of the list, with the names for those who asked for them. */
-export interface Assignment {
-  readonly user: Reference & { readonly domain: Reference };
-  readonly role: Reference;
-  /** The role that was really assigned, when this one is implied. */
-  readonly priorRoleId: string | null;
-  readonly project: (Reference & { readonly domain: Reference }) | null;
-  readonly domain: Reference | null;
 }
 
 interface AssignmentRow {
@@ -164,11 +141,6 @@ export async function listDomainsOfUser(db: Db, userId: string): Promise<Domain[
      ORDER BY name
   `.execute(db);
   return rows;
-}
-
-export interface Implication {
-  readonly prior: Role;
-  readonly implied: Role;
 }
 
 export async function listImplications(db: Db): Promise<Implication[]> {

@@ -3,10 +3,8 @@ import { type Database, isForeignKeyViolation } from '../database/service.ts';
 import { deleteCredentialsBeyond } from './application-credential-store.ts';
 import { authoriseDirectory, type DirectoryAction, domainOfList } from './directory-policy.ts';
 import { findDomain, findProject, findRole, findUser } from './directory-store.ts';
-import type { Domain, Grant, GrantTarget, Project, Role } from './entities.ts';
+import type { Assignment, AssignmentFilter, Domain, Grant, GrantTarget, Project, Role } from './entities.ts';
 import {
-  type Assignment,
-  type AssignmentFilter,
   deleteGrant,
   effectiveRoleIds,
   insertGrant,

@@ -3,8 +3,8 @@ import { newHexId } from '../../lib/ids.ts';
 import { type Database, isUniqueViolation } from '../database/service.ts';
 import { authoriseDirectory } from './directory-policy.ts';
 import { deleteRole, findRole, insertRole, listRoles, updateRole } from './directory-store.ts';
-import { builtInRoleNames, type Role } from './entities.ts';
-import { type Implication, listImplications } from './grant-store.ts';
+import { type Implication, isBuiltIn, type Role } from './entities.ts';
+import { listImplications } from './grant-store.ts';
 import { couldNotFind, duplicate } from './refusals.ts';
 import type { ValidToken } from './token.ts';
 
@@ -16,9 +16,6 @@ export interface Roles {
   delete(asker: ValidToken, id: string): Promise<void>;
   listImplications(asker: ValidToken): Promise<Implication[]>;
 }
-
-/** The policy table counts on these. */
-export const isBuiltIn = (role: Role): boolean => builtInRoleNames.some((name) => name === role.name);
 
 export function createRoles({ database }: { database: Database }): Roles {
   async function existing(id: string): Promise<Role> {

@@ -25,6 +25,8 @@ function styleFor(publicUrl: string | undefined): ErrorStyle {
       if (refusal.kind === 'not-found' && refusal.message === unknownRoute)
         return reply.type('text/html; charset=utf-8').send(notFoundPage);
       if (refusal.kind === 'method-not-allowed') return reply.send({ message: refusal.message });
+      // Identity calls a wrong content type a missing right one.
+      if (refusal.status === 415) return reply.code(400).send(keystoneError({ ...refusal, status: 400 }));
       if (refusal.kind !== 'unauthorized') return reply.send(keystoneError(refusal));
       // One text for all reasons: a stranger must not learn whether the name or the password was wrong.
       challenge(request, reply, publicUrl);
