@@ -62,8 +62,10 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
   const connection = { host: postmaster.socketDir, port: 5432, user: superuser, database: databaseName };
   let instance: pg.Client | undefined = await claimInstance(connection, options.stateDir);
   await createDatabase(instance);
-  if (ballast.sizeBytes > 0)
-    layBallast(ballast.path, ballast.sizeBytes).catch((error) => options.log.warn({ error: messageOf(error) }, 'no ballast'));
+  const laid =
+    ballast.sizeBytes > 0
+      ? layBallast(ballast.path, ballast.sizeBytes).catch((error: unknown) => options.log.warn({ error: messageOf(error) }, 'no ballast'))
+      : undefined;
 
   const stopping = new AbortController();
   const watching = watch();
@@ -90,6 +92,7 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
     async stop() {
       stopping.abort();
       await watching;
+      await laid;
       await instance?.end().catch(() => {});
       await stopPostmaster(postmaster, plan.dataDir);
     },

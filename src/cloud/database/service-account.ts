@@ -51,26 +51,45 @@ async function accountByName(name: string): Promise<Account | undefined> {
   return fields === undefined ? undefined : { uid: Number(fields[2]), gid: Number(fields[3]) };
 }
 
-/** Gives the account the right to pass through a directory of ours (not to list it), when it is not its own. */
+/**
+ * Gives the account the right to pass through (not to list) a directory of ours, and through private directories above it when they
+ * are temporary ones: those lie in a directory that all may write. Nobody's home is opened.
+ */
 export async function grantPassage(directory: string, account: Account): Promise<void> {
-  if (process.getuid?.() !== 0 || (await blockedAt(directory, account)) !== directory) return;
-  const { mode } = await stat(directory);
-  await chown(directory, 0, account.gid);
-  await chmod(directory, (mode & 0o7777) | 0o010);
+  if (process.getuid?.() !== 0) return;
+  const chain = await chainTo(directory);
+  const temporary = await firstIndex(chain, async (path) => ((await stat(path)).mode & 0o1002) === 0o1002);
+  for (const path of temporary < 0 ? chain.slice(-1) : chain.slice(temporary + 1)) {
+    if (await canPass(path, account)) continue;
+    const { mode } = await stat(path);
+    await chown(path, 0, account.gid);
+    await chmod(path, (mode & 0o7777) | 0o010);
+  }
 }
 
 /** The first directory on the way to `path` (itself included) that the account cannot pass; undefined when it can reach it. */
 export async function blockedAt(path: string, account: Account): Promise<string | undefined> {
+  const chain = await chainTo(path);
+  return chain[await firstIndex(chain, async (part) => !(await canPass(part, account)))];
+}
+
+/** The path and all directories above it, from the root down. */
+async function chainTo(path: string): Promise<string[]> {
   const chain: string[] = [];
   for (let current = await realpath(path); ; current = dirname(current)) {
     chain.unshift(current);
-    if (current === dirname(current)) break;
+    if (current === dirname(current)) return chain;
   }
-  for (const current of chain) {
-    const { uid, gid, mode, isDirectory } = await stat(current).then((s) => ({ ...s, isDirectory: s.isDirectory() }));
-    const bits = uid === account.uid ? mode >> 6 : gid === account.gid ? mode >> 3 : mode;
-    const wanted = isDirectory ? 0o1 : 0o4;
-    if ((bits & wanted) === 0) return current;
-  }
-  return undefined;
+}
+
+async function firstIndex(paths: readonly string[], holds: (path: string) => Promise<boolean>): Promise<number> {
+  for (const [index, path] of paths.entries()) if (await holds(path)) return index;
+  return -1;
+}
+
+/** May enter the directory, or read the file. */
+async function canPass(path: string, account: Account): Promise<boolean> {
+  const entry = await stat(path);
+  const bits = entry.uid === account.uid ? entry.mode >> 6 : entry.gid === account.gid ? entry.mode >> 3 : entry.mode;
+  return (bits & (entry.isDirectory() ? 0o1 : 0o4)) !== 0;
 }
