@@ -1,6 +1,7 @@
 /** Backups as users see them: what may be asked, and what it begins. The long work is in the `*.job.ts` files beside this one. */
 import { badRequest, notFound } from '../../lib/errors.ts';
 import { isUuid } from '../../lib/ids.ts';
+import type { ListQuery } from '../database/lists.ts';
 import type { Database, StringMap, Tx } from '../database/service.ts';
 import type { DisksService } from '../disks/contract.ts';
 import type { Caller } from '../identity/caller.ts';
@@ -11,13 +12,12 @@ import { type BeginCreateDeps, beginCreate } from './begin-create.ts';
 import { beginRestore } from './begin-restore.ts';
 import { createKind } from './create.job.ts';
 import { type DeleteInput, deleteKind } from './delete.job.ts';
+import type { BackupColumn } from './list-query.ts';
 import type { CreateBackupOrder, Restore, RestoreBackupOrder } from './orders.ts';
 import type { Repositories } from './repositories.ts';
 import { restoreKind } from './restore.job.ts';
 import { can } from './states.ts';
-import { countBackups, describeBackup, findBackup, hasChildren, type ListQuery, listBackups, lockBackup, move } from './store.ts';
-
-export type { ListColumn } from './store.ts';
+import { countBackups, describeBackup, findBackup, hasChildren, listBackups, lockBackup, move } from './store.ts';
 
 export interface BackupsDeps extends BeginCreateDeps {
   readonly database: Database;
@@ -32,7 +32,7 @@ export interface BackupPage {
   readonly count?: number;
 }
 
-export interface BackupListOrder extends Omit<ListQuery, 'projectId' | 'markerId'> {
+export interface BackupListOrder extends Omit<ListQuery<BackupColumn>, 'projectId' | 'markerId' | 'metadata'> {
   /** Has a meaning for administrators only. */
   readonly allProjects: boolean;
   readonly marker: string | undefined;
@@ -57,8 +57,6 @@ export interface BackupsService {
   forceDelete(caller: Caller, id: string): Promise<void>;
   /** Ends a restore or a creation that is under way. A backup without a commit stays as it is when it is called available. */
   resetStatus(caller: Caller, id: string, status: 'available' | 'error'): Promise<void>;
-  /** How many backups of the project there are, by status. */
-  countByProject(projectId: string): Promise<number>;
 }
 
 const unknownBackup = (id: string) => notFound(`Backup ${id} could not be found.`);
@@ -82,7 +80,7 @@ export function createBackups(deps: BackupsDeps): BackupsService {
     async list(caller, order) {
       authorise(caller, 'backup:list', { projectId: caller.projectId });
       const projectId = order.allProjects && caller.isAdmin ? undefined : projectOf(caller);
-      const query = { ...order, projectId, markerId: order.marker };
+      const query = { ...order, projectId, metadata: {}, markerId: order.marker };
       if (order.marker !== undefined) await get(caller, order.marker, 'backup:get');
       const backups = order.limit === 0 ? [] : await listBackups(database.sql, query);
       return order.withCount ? { backups, count: await countBackups(database.sql, query) } : { backups };
@@ -130,8 +128,6 @@ export function createBackups(deps: BackupsDeps): BackupsService {
         const backup = await getLocked(tx, caller, id, 'backup:reset_status');
         await resetStatus(deps, tx, backup, status);
       }),
-
-    countByProject: (projectId) => countBackups(database.sql, { projectId, filters: [] }),
   };
 }
 

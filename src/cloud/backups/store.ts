@@ -1,7 +1,9 @@
 /** The only SQL on `backups`. Every change of a status is a compare-and-set on the states that `states.ts` allows. */
-import { type Kysely, type RawBuilder, type SelectQueryBuilder, sql } from 'kysely';
+import { type Kysely, sql } from 'kysely';
+import { type ListQuery, listSql } from '../database/lists.ts';
 import { json, type Schema, type StringMap, type Timestamp } from '../database/service.ts';
 import type { Backup, VolumeMeta } from './backup.ts';
+import { type BackupColumn, listColumns } from './list-query.ts';
 import { type TransitionName, transitions } from './states.ts';
 
 /** A transaction's queries, or the pool's. */
@@ -187,91 +189,19 @@ export async function databaseTime(db: Queries): Promise<Timestamp> {
 
 // lists ------------------------------------------------------------------------------------------------------------
 
-const kinds = {
-  text: { least: sql`''`, asText: (column: RawBuilder<unknown>) => column },
-  number: { least: sql`0`, asText: (column: RawBuilder<unknown>) => sql`${column}::text` },
-  uuid: { least: sql`'00000000-0000-0000-0000-000000000000'::uuid`, asText: (column: RawBuilder<unknown>) => sql`${column}::text` },
-  time: {
-    least: sql`'-infinity'::timestamptz`,
-    asText: (column: RawBuilder<unknown>) => sql`to_char(${column}, 'YYYY-MM-DD"T"HH24:MI:SS.US')`,
-  },
-};
-
-/** The names under which lists may be sorted and filtered, and what each is in SQL. */
-const listColumns = {
-  id: ['id', 'uuid'],
-  name: ['name', 'text'],
-  description: ['description', 'text'],
-  status: ['status', 'text'],
-  fail_reason: ['fail_reason', 'text'],
-  volume_id: ['volume_id', 'uuid'],
-  snapshot_id: ['snapshot_id', 'uuid'],
-  parent_id: ['parent_id', 'uuid'],
-  restore_volume_id: ['restore_volume_id', 'uuid'],
-  project_id: ['project_id', 'text'],
-  user_id: ['user_id', 'text'],
-  container: ['container', 'text'],
-  availability_zone: ['availability_zone', 'text'],
-  size: ['size_gib', 'number'],
-  object_count: ['object_count', 'number'],
-  data_timestamp: ['data_timestamp', 'time'],
-  created_at: ['created_at', 'time'],
-  updated_at: ['updated_at', 'time'],
-} as const satisfies Record<string, readonly [column: string, kind: keyof typeof kinds]>;
-
-export type ListColumn = keyof typeof listColumns;
-
-export interface SortKey {
-  readonly column: ListColumn;
-  readonly direction: 'asc' | 'desc';
-}
-
-export interface ListQuery {
-  /** Undefined: of all projects. */
-  readonly projectId: string | undefined;
-  readonly filters: readonly { readonly column: ListColumn; readonly value: string }[];
-  readonly sort: readonly SortKey[];
-  /** The last backup of the page before. */
-  readonly markerId: string | undefined;
-  readonly limit: number;
-  readonly offset: number;
-}
-
-const columnOf = (name: ListColumn) => sql`backups.${sql.ref(listColumns[name][0])}`;
-/** A missing value sorts as the least: comparisons with NULL would lose rows between two pages. */
-const sortedBy = (name: ListColumn) => sql`coalesce(${columnOf(name)}, ${kinds[listColumns[name][1]].least})`;
-
-function matching<Output>(query: SelectQueryBuilder<Schema, 'backups', Output>, list: Pick<ListQuery, 'projectId' | 'filters'>) {
-  const owned = list.projectId === undefined ? query : query.where('backups.project_id', '=', list.projectId);
-  // Values come from outside and are compared as text: what is no uuid or number matches nothing, instead of being an error.
-  return list.filters.reduce(
-    (filtered, { column, value }) => filtered.where(sql<boolean>`${kinds[listColumns[column][1]].asText(columnOf(column))} = ${value}`),
-    owned,
-  );
-}
-
-/** `a > x OR (a = x AND (b > y OR …))`, from the last key to the first. */
-function behindMarker(sort: readonly SortKey[], markerId: string) {
-  return sort.toReversed().reduce((rest, { column, direction }) => {
-    const own = sortedBy(column);
-    const marker = sql`(SELECT ${own} FROM backups WHERE backups.id = ${markerId})`;
-    return sql<boolean>`(${own} ${direction === 'desc' ? sql`<` : sql`>`} ${marker} OR (${own} = ${marker} AND ${rest}))`;
-  }, sql<boolean>`false`);
-}
+type BackupListQuery = ListQuery<BackupColumn>;
 
 /** `sort` ends with the id, so that the order is total. */
-export async function listBackups(db: Queries, list: ListQuery): Promise<Backup[]> {
-  let query = matching(selectRows(db), list);
-  if (list.markerId !== undefined) query = query.where(behindMarker(list.sort, list.markerId));
-  for (const { column, direction } of list.sort) query = query.orderBy(sortedBy(column), direction);
-  const rows = await query.limit(list.limit).offset(list.offset).execute();
+export async function listBackups(db: Queries, list: BackupListQuery): Promise<Backup[]> {
+  const { page } = listSql('backups', listColumns, list);
+  const { rows } = await sql<Row>`
+    SELECT backups.*, (SELECT count(*) FROM backups AS child WHERE child.parent_id = backups.id) AS dependent_count
+    FROM backups ${page}`.execute(db);
   return rows.map(backupOf);
 }
 
-export async function countBackups(db: Queries, list: Pick<ListQuery, 'projectId' | 'filters'>): Promise<number> {
-  const query = matching(
-    db.selectFrom('backups').select((eb) => eb.fn.countAll<number>().as('count')),
-    list,
-  );
-  return (await query.executeTakeFirstOrThrow()).count;
+export async function countBackups(db: Queries, list: BackupListQuery): Promise<number> {
+  const { matches } = listSql('backups', listColumns, list);
+  const { rows } = await sql<{ count: number }>`SELECT count(*) AS count FROM backups WHERE ${matches}`.execute(db);
+  return rows[0]?.count ?? 0;
 }

@@ -10,7 +10,7 @@ import { openSagaQueue } from './queue.ts';
 import { createRunner } from './runner.ts';
 import type { Progress, SagaDefinition } from './saga.ts';
 import { isFinal, type SagaStatus } from './states.ts';
-import { emptyMemory, findBySubject, findStatus, insertSaga, markCancelled } from './store.ts';
+import { emptyMemory, type FullRow, findById, findBySubject, findStatus, insertSaga, markCancelled } from './store.ts';
 
 export type { SagaStatus } from './states.ts';
 
@@ -57,6 +57,8 @@ export interface Jobs {
   settled(sagaId: string, options?: { signal?: AbortSignal; timeoutMs?: number }): Promise<SagaStatus>;
   /** All sagas of a subject, the newest first. */
   find(subjectId: string): Promise<SagaView[]>;
+  /** One saga; undefined when there is none. */
+  get(sagaId: string): Promise<SagaView | undefined>;
   /** Begins to run sagas: those that this process starts, and those that dead processes left. */
   startWorking(): Promise<void>;
   /** Interrupts what runs here (it stays resumable: not undone, not failed), waits for it shortly, and gives the ownership up. */
@@ -151,19 +153,11 @@ export async function openJobs(options: JobsOptions): Promise<Jobs> {
     settled,
     async find(subjectId) {
       const rows = await findBySubject(database, subjectId);
-      return rows.map((row) => ({
-        id: row.id,
-        kind: row.kind,
-        subjectId: row.subject_id,
-        projectId: row.project_id,
-        status: row.status,
-        step: row.step,
-        cancelRequested: row.cancel_requested,
-        failure: row.failure,
-        progress: row.progress,
-        createdAt: row.created_at,
-        updatedAt: row.updated_at,
-      }));
+      return rows.map(viewOf);
+    },
+    async get(sagaId) {
+      const row = await findById(database, sagaId);
+      return row === undefined ? undefined : viewOf(row);
     },
     async startWorking() {
       await runner.start();
@@ -175,6 +169,22 @@ export async function openJobs(options: JobsOptions): Promise<Jobs> {
       await runner.stop(options.stopGraceMs ?? defaultStopGraceMs);
       await queue.close();
     },
+  };
+}
+
+function viewOf(row: FullRow): SagaView {
+  return {
+    id: row.id,
+    kind: row.kind,
+    subjectId: row.subject_id,
+    projectId: row.project_id,
+    status: row.status,
+    step: row.step,
+    cancelRequested: row.cancel_requested,
+    failure: row.failure,
+    progress: row.progress,
+    createdAt: row.created_at,
+    updatedAt: row.updated_at,
   };
 }
 

@@ -49,7 +49,7 @@ export interface SagaChange {
 
 export const emptyMemory: SagaMemory = { steps: {} };
 
-type FullRow = Selectable<SagasTable>;
+export type FullRow = Selectable<SagasTable>;
 
 function rowOf(row: FullRow): SagaRow {
   // The column is written by `write` and by nothing else.
@@ -218,6 +218,10 @@ export async function markCancelled(tx: Tx, subjectId: string, kind: string | un
 export async function findStatus(database: Database, sagaId: string): Promise<SagaStatus | undefined> {
   const row = await database.sql.selectFrom('sagas').select('status').where('id', '=', sagaId).executeTakeFirst();
   return row?.status;
+}
+
+export async function findById(database: Database, sagaId: string): Promise<FullRow | undefined> {
+  return database.sql.selectFrom('sagas').selectAll().where('id', '=', sagaId).executeTakeFirst();
 }
 
 export async function findBySubject(database: Database, subjectId: string): Promise<FullRow[]> {
