@@ -63,6 +63,7 @@ describe('other settings', () => {
     { STILLPOINT_DISK_RESERVE_BYTES: '1G' },
     { STILLPOINT_DISK_RESERVE_BYTES: '-1' },
     { STILLPOINT_CRASH_POINT: 'volume.create' },
+    { STILLPOINT_ALLOW_UNCONFINED: '1' },
     { DATABASE_URL: 'mysql://host/db' },
   ])('refuses %o', (environment) => {
     expect(() => read(environment)).toThrow(ConfigError);

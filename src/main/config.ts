@@ -25,6 +25,8 @@ export interface Config {
   readonly logLevel: LogLevel;
   /** New layers, uploads, backups and restores are refused when they would leave less than this free on the state directory's file system. */
   readonly diskReserveBytes: number;
+  /** Tools that read untrusted images may run without a cage where bubblewrap does not work. The operator's decision, never a fall-back. */
+  readonly allowUnconfined: boolean;
   /** For kill tests: the instant at which this process ends itself or fails. */
   readonly crashPoint: { readonly name: string; readonly action: CrashAction; readonly afterHits: number } | undefined;
   /** True for a service that runs as root: PostgreSQL and confined tools then get users of their own. */
@@ -60,6 +62,7 @@ export function readConfig(environment: Environment, host: Host = thisHost()): C
     databaseUrl: databaseUrlOf(set(environment, 'DATABASE_URL')),
     logLevel: logLevelOf(set(environment, 'STILLPOINT_LOG_LEVEL') ?? 'info'),
     diskReserveBytes: diskReserveOf(set(environment, 'STILLPOINT_DISK_RESERVE_BYTES') ?? String(1 << 30)),
+    allowUnconfined: yesOrNo('STILLPOINT_ALLOW_UNCONFINED', set(environment, 'STILLPOINT_ALLOW_UNCONFINED') ?? 'no'),
     crashPoint: crashPointOf(set(environment, 'STILLPOINT_CRASH_POINT')),
     isRoot: host.isRoot,
   });
@@ -135,6 +138,11 @@ function diskReserveOf(text: string): number {
     throw new ConfigError(`STILLPOINT_DISK_RESERVE_BYTES is '${text}'; it must be a whole number of bytes`);
   }
   return bytes;
+}
+
+function yesOrNo(name: string, text: string): boolean {
+  if (text !== 'yes' && text !== 'no') throw new ConfigError(`${name} is '${text}'; it must be yes or no`);
+  return text === 'yes';
 }
 
 function crashPointOf(text: string | undefined): Config['crashPoint'] {

@@ -1,0 +1,8 @@
+import type { CliCommand, CliInvocation } from '../fronts/cli/command.ts';
+import { createDoctor } from '../fronts/cli/doctor.ts';
+import { serve } from './serve.ts';
+
+const examineLazily = async (invocation: CliInvocation) => (await import('./examine.ts')).examine(invocation);
+
+/** Every command of `stillpoint`. */
+export const commands: readonly CliCommand[] = [serve, createDoctor(examineLazily)];

@@ -1,0 +1,32 @@
+/** The one port of the service: each API under its prefix, as a DevStack lays them out. */
+import fastify from 'fastify';
+import { healthRoutes, nativeFront } from '../fronts/native/front.ts';
+import { blockStorageFront } from '../fronts/openstack/block-storage/front.ts';
+import { identityFront } from '../fronts/openstack/identity/plugin.ts';
+import { imageFront } from '../fronts/openstack/image/plugin.ts';
+import type { Log } from '../lib/log.ts';
+import type { Cloud } from './compose.ts';
+import type { Config } from './config.ts';
+
+export interface FrontDoor {
+  readonly url: string;
+  /** Stops listening, and waits for the requests that are being answered. */
+  close(): Promise<void>;
+}
+
+export async function openFrontDoor({ config, cloud }: { config: Config; cloud: Cloud; log: Log }): Promise<FrontDoor> {
+  const { publicUrl } = config;
+  const app = fastify({ logger: false, forceCloseConnections: true, routerOptions: { ignoreTrailingSlash: true } });
+  await app.register(identityFront, { prefix: '/identity', identity: cloud.identity, publicUrl });
+  await app.register(blockStorageFront, { prefix: '/volume', ...cloud, publicUrl });
+  await app.register(imageFront, { prefix: '/image', ...cloud, publicUrl });
+  await app.register(nativeFront, { prefix: '/api/v1', ...cloud, publicUrl });
+  healthRoutes(app, cloud);
+  await app.listen({ host: config.listen.host, port: config.listen.port });
+  return { url: urlOf(app.server.address(), config.listen.host), close: () => app.close() };
+}
+
+function urlOf(address: ReturnType<ReturnType<typeof fastify>['server']['address']>, host: string): string {
+  if (address === null || typeof address === 'string') throw new Error('the server listens on no port');
+  return `http://${host.includes(':') ? `[${host}]` : host}:${address.port}`;
+}
