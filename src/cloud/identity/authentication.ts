@@ -22,7 +22,7 @@ import {
 import type { GrantTarget } from './entities.ts';
 import type { Passwords } from './passwords.ts';
 import { hashOfToken, newToken, type ValidToken } from './token.ts';
-import { findValidToken, insertToken } from './token-store.ts';
+import { insertToken, validToken, validTokenIn } from './token-store.ts';
 
 export type Proof =
   | { readonly method: 'password'; readonly user: UserKey; readonly password: string }
@@ -85,7 +85,7 @@ export function createAuthenticate({ database, clock, passwords, lifetimeMs }: A
 
   async function checkToken(secret: string): Promise<Shown> {
     const hash = hashOfToken(secret);
-    const parent = hash === undefined ? undefined : await findValidToken(database.sql, hash, clock.nowText());
+    const parent = hash === undefined ? undefined : await validToken(database, hash, clock.nowText());
     if (parent === undefined) throw refused();
     // It would hand on more than the credential's owner meant to.
     if (parent.applicationCredential !== null) throw forbidden('A token of an application credential cannot be exchanged for another.');
@@ -126,7 +126,7 @@ export function createAuthenticate({ database, clock, passwords, lifetimeMs }: A
       const hashNow = await lockPasswordHash(tx.sql, shown.userId);
       if (hashNow === undefined || (shown.passwordHash !== null && shown.passwordHash !== hashNow)) return undefined;
       await insertToken(tx.sql, row);
-      const token = await findValidToken(tx.sql, hash, row.issuedAt);
+      const token = await validTokenIn(tx.sql, hash, row.issuedAt);
       return token === undefined ? undefined : { secret, token };
     });
   }

@@ -2,8 +2,8 @@
  * The SQL of tokens. One statement says everything about a token, and only about one that is good *now*: the user, the scope and their
  * domains enabled, roles as they are assigned at this moment. So disabling somebody or taking a role away needs no bookkeeping.
  */
-import { type Kysely, sql } from 'kysely';
-import type { Schema, Timestamp } from '../database/service.ts';
+import { type Kysely, type RawBuilder, sql } from 'kysely';
+import type { Database, Schema, Timestamp } from '../database/service.ts';
 import type { GrantTarget } from './entities.ts';
 import type { Reference, Scope, ValidToken } from './token.ts';
 
@@ -58,9 +58,19 @@ interface TokenRow {
   roles: Reference[] | null;
 }
 
-/** The token with this hash, if it is good at `now`. */
-export async function findValidToken(db: Kysely<Schema>, hash: Buffer, now: Timestamp): Promise<ValidToken | undefined> {
-  const { rows } = await sql<TokenRow>`
+/** The token with this hash, if it is good at `now`. Every request runs this. */
+export async function validToken(database: Database, hash: Buffer, now: Timestamp): Promise<ValidToken | undefined> {
+  const statement = tokenStatement(hash, now).compile(database.sql);
+  return tokenIn(await database.prepared('valid token', statement));
+}
+
+/** The same within a transaction. */
+export async function validTokenIn(db: Kysely<Schema>, hash: Buffer, now: Timestamp): Promise<ValidToken | undefined> {
+  return tokenIn((await tokenStatement(hash, now).execute(db)).rows);
+}
+
+function tokenStatement(hash: Buffer, now: Timestamp): RawBuilder<TokenRow> {
+  return sql<TokenRow>`
     WITH RECURSIVE t AS (
       SELECT * FROM tokens WHERE hash = ${hash} AND expires_at > ${now}::timestamptz
     ), held AS (
@@ -94,7 +104,10 @@ export async function findValidToken(db: Kysely<Schema>, hash: Buffer, now: Time
        AND (p.id IS NULL OR (p.enabled AND pd.enabled))
        AND (d.id IS NULL OR d.enabled)
        AND (c.expires_at IS NULL OR c.expires_at > ${now}::timestamptz)
-  `.execute(db);
+  `;
+}
+
+function tokenIn(rows: readonly TokenRow[]): ValidToken | undefined {
   const row = rows[0];
   if (row === undefined) return undefined;
   const token = tokenOf(row);

@@ -4,7 +4,7 @@ import { notFound, type ProductError } from '../../lib/errors.ts';
 import type { Database } from '../database/service.ts';
 import { authoriseDirectory } from './directory-policy.ts';
 import { hashOfToken, type ValidToken } from './token.ts';
-import { deleteExpiredTokens, deleteToken, findValidToken } from './token-store.ts';
+import { deleteExpiredTokens, deleteToken, validToken } from './token-store.ts';
 
 export interface Tokens {
   /** Who presents this token? Undefined when it is good for nothing (any more). One statement. */
@@ -25,7 +25,7 @@ export function createTokens({ database, clock }: { database: Database; clock: C
 
   async function validate(secret: string): Promise<ValidToken | undefined> {
     const hash = hashOfToken(secret);
-    return hash === undefined ? undefined : findValidToken(database.sql, hash, clock.nowText());
+    return hash === undefined ? undefined : validToken(database, hash, clock.nowText());
   }
 
   async function describe(asker: ValidToken, secret: string): Promise<ValidToken> {
