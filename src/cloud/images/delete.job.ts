@@ -29,7 +29,6 @@ export function deleteSaga(deps: ImagesDeps): SagaDefinition<DeleteInput> {
     const { pointId } = input;
     if (pointId === null) return;
     await effect('release', () => deps.database.transact((tx) => deps.disks.release(tx, pointId, holderOf(input.imageId))));
-    await effect('tidy', () => deps.disks.tidy());
   }
 
   return {

@@ -17,7 +17,7 @@ export const defaultImageLimits: ImageLimits = { uploadBytesMax: 2 ** 40, virtua
 export interface ImagesDeps {
   readonly database: Database;
   readonly jobs: Jobs;
-  readonly disks: Pick<DisksService, 'createBase' | 'release' | 'tidy'>;
+  readonly disks: Pick<DisksService, 'createBase' | 'release'>;
   readonly intake: ImageIntake;
   /** Bytes that new data may still take; 0 or less = none. */
   readonly freeBytes: () => Promise<number>;

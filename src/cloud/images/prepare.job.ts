@@ -83,7 +83,6 @@ export function prepareSaga(deps: ImagesDeps): SagaDefinition<PrepareInput> {
   async function dropBase({ input, effect, signal }: Context): Promise<void> {
     await effect('files', () => files.remove(input.imageId, signal));
     await effect('release', () => deps.database.transact((tx) => deps.disks.release(tx, input.pointId, holderOf(input.imageId))));
-    await deps.disks.tidy();
   }
 
   async function activate(context: Context): Promise<void> {

@@ -52,6 +52,7 @@ export function createImageBytes(deps: ImagesDeps): ImageBytes {
   const { database, jobs } = deps;
   const { files } = deps.intake;
   const arriving = new Map<string, AbortController>();
+  const stopping = new AbortController();
 
   /** queued → saving, or the refusal. The formats cannot change any more afterwards. */
   async function begin(caller: Caller, id: string): Promise<Image> {
@@ -102,9 +103,9 @@ export function createImageBytes(deps: ImagesDeps): ImageBytes {
   }
 
   async function awaitPrepared(id: string, sagaId: string): Promise<void> {
-    if ((await jobs.settled(sagaId)) === 'done') return;
+    if ((await jobs.settled(sagaId, { signal: stopping.signal })) === 'done') return;
     if ((await findImage(database.sql, id)) === undefined) throw goneMeanwhile(id);
-    const failure = (await jobs.find(id)).find((saga) => saga.id === sagaId)?.failure ?? 'unknown';
+    const failure = (await jobs.get(sagaId))?.failure ?? 'unknown';
     throw refusalOf(failure) ?? new Error(`image ${id} could not be prepared: ${failure}`);
   }
 
@@ -169,7 +170,9 @@ export function createImageBytes(deps: ImagesDeps): ImageBytes {
     },
 
     stop() {
-      for (const controller of arriving.values()) controller.abort(unavailable('The service is stopping. Please upload again.'));
+      const reason = unavailable('The service is stopping.');
+      stopping.abort(reason);
+      for (const controller of arriving.values()) controller.abort(reason);
     },
   };
 }

@@ -1,0 +1,134 @@
+/** Image, version 2: what `/image` answers. */
+import type { FastifyInstance, FastifyPluginCallback, FastifyReply, FastifyRequest } from 'fastify';
+import type { ImagesService } from '../../../cloud/images/service.ts';
+import { badRequest, unsupportedMediaType } from '../../../lib/errors.ts';
+import { authenticate, type TokenValidator } from '../shared/authentication.ts';
+import { answerWithGlanceErrors } from '../shared/glance-error.ts';
+import { acceptJson } from '../shared/json-parser.ts';
+import { publicBase } from '../shared/links.ts';
+import { queryOf } from '../shared/paging.ts';
+import { nameRequests } from '../shared/request-id.ts';
+import { serveDiscovery } from '../shared/service-root.ts';
+import { parseNewImage } from './create.ts';
+import { imageDataRoutes } from './data.ts';
+import { draftOf, parsePatch, patchMediaTypes } from './patch.ts';
+import { parseImageQuery } from './query.ts';
+import { imageSchema, imagesSchema } from './schema.ts';
+import { versionsDocument } from './versions.ts';
+import { imageListView, imageView } from './view.ts';
+
+export interface ImageFrontOptions {
+  readonly images: ImagesService;
+  readonly identity: TokenValidator;
+  readonly publicUrl: string | undefined;
+}
+
+type WithId = { Params: { id: string } };
+type WithTag = { Params: { id: string; tag: string } };
+
+const servicePath = '/image';
+const tagLengthMax = 255;
+/** 128 properties of some length, and room to spare. */
+const bodyBytesMax = 1024 * 1024;
+
+/** Register it below the prefix `/image`. */
+export function imageFront(app: FastifyInstance, options: ImageFrontOptions, done: () => void): void {
+  nameRequests(app);
+  answerWithGlanceErrors(app);
+  serveDiscovery(app, options.publicUrl, [
+    { path: '/', code: 300, document: versionsOf },
+    { path: '/versions', code: 200, document: versionsOf },
+    { path: '/v2', code: 300, document: versionsOf },
+    { path: '/healthcheck', code: 200, document: () => 'OK' },
+  ]);
+  app.register(guardedRoutes(options));
+  done();
+}
+
+const guardedRoutes =
+  (options: ImageFrontOptions): FastifyPluginCallback =>
+  (app, _options, done) => {
+    app.addHook('onRequest', authenticate(options.identity, options));
+    acceptJson(app, {
+      contentTypes: ['application/json', ...patchMediaTypes],
+      limitBytes: bodyBytesMax,
+      brokenMessage: 'Malformed JSON in request body.',
+    });
+    imageRoutes(app, options);
+    schemaRoutes(app);
+    // Two scopes of their own, because they treat bodies differently.
+    app.register((scope, _scopeOptions, scopeDone) => {
+      bodilessRoutes(scope, options.images);
+      scopeDone();
+    });
+    app.register((scope, _scopeOptions, scopeDone) => {
+      imageDataRoutes(scope, options.images);
+      scopeDone();
+    });
+    done();
+  };
+
+const versionsOf = (base: string): unknown => versionsDocument(`${base}${servicePath}`);
+
+function imageRoutes(app: FastifyInstance, { images, publicUrl }: ImageFrontOptions): void {
+  app.post('/v2/images', async (request, reply) => {
+    const image = await images.create(request.caller, parseNewImage(request.body));
+    reply.code(201).header('location', `${publicBase(request, publicUrl)}${servicePath}/v2/images/${image.id}`);
+    return imageView(image);
+  });
+
+  app.get('/v2/images', async (request) => {
+    const query = parseImageQuery(queryOf(request));
+    return imageListView(await images.list(request.caller, query), query, request.url.split('?', 2)[1] ?? '');
+  });
+
+  app.get<WithId>('/v2/images/:id', async (request) => imageView(await images.show(request.caller, request.params.id)));
+
+  app.patch<WithId>('/v2/images/:id', { onRequest: requirePatch }, async (request) => {
+    const draft = draftOf(request.headers['content-type']);
+    const changes = parsePatch(request.body, draft ?? 'v2.1');
+    return imageView(await images.update(request.caller, request.params.id, changes));
+  });
+}
+
+async function requirePatch(request: FastifyRequest, reply: FastifyReply): Promise<void> {
+  if (draftOf(request.headers['content-type']) !== undefined) return;
+  const allowed = patchMediaTypes.join(', ');
+  reply.header('accept-patch', allowed);
+  throw unsupportedMediaType(`Image PATCH expects Content-Type one of: ${allowed}`);
+}
+
+/** Clients announce all sorts of types for the bodies that they do not send. */
+function bodilessRoutes(app: FastifyInstance, images: ImagesService): void {
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser('*', (_request, body, done) => {
+    body.resume();
+    done(null, undefined);
+  });
+
+  app.delete<WithId>('/v2/images/:id', async (request, reply) => {
+    await images.delete(request.caller, request.params.id);
+    return reply.code(204).send();
+  });
+  app.put<WithTag>('/v2/images/:id/tags/:tag', async (request, reply) => {
+    const { id, tag } = request.params;
+    if ([...tag].length > tagLengthMax) throw badRequest(`Provided object does not match schema 'image': '${tag}' is too long`);
+    await images.addTag(request.caller, id, tag);
+    return reply.code(204).send();
+  });
+  app.delete<WithTag>('/v2/images/:id/tags/:tag', async (request, reply) => {
+    await images.removeTag(request.caller, request.params.id, request.params.tag);
+    return reply.code(204).send();
+  });
+  for (const action of ['deactivate', 'reactivate'] as const) {
+    app.post<WithId>(`/v2/images/:id/actions/${action}`, async (request, reply) => {
+      await images[action](request.caller, request.params.id);
+      return reply.code(204).send();
+    });
+  }
+}
+
+function schemaRoutes(app: FastifyInstance): void {
+  app.get('/v2/schemas/image', async () => imageSchema);
+  app.get('/v2/schemas/images', async () => imagesSchema);
+}
