@@ -8,6 +8,7 @@
  * are dropped, and what they referred to is counted down, which has to walk them.
  */
 
+import type { MaybePromise } from '../stores/contract.ts';
 import type { IdHasher } from './chunk-id.ts';
 import { childOf, type DiskMap, holeReference, isHole, leafCountOf, type NodeReader, type NodeReference, topLevelOf } from './disk-map.ts';
 import { FAN_OUT } from './format.ts';
@@ -40,6 +41,8 @@ export class DiskMapWriter {
   readonly #open: (OpenNode | undefined)[] = [];
   /** Fetched ahead of what is being written, by level. */
   readonly #ahead: ({ readonly index: number; readonly node: MapNode } | undefined)[] = [];
+  /** Nodes made for a disk that grew: they cannot be read from a pack that is still being written. By id, hex. */
+  readonly #grown = new Map<string, MapNode>();
   #top: NodeReference = holeReference;
   #result: NodeReference | undefined;
 
@@ -75,13 +78,13 @@ export class DiskMapWriter {
   }
 
   async #adoptBase(): Promise<void> {
-    const { base, references } = this.#parts;
+    const { base } = this.#parts;
     if (base === undefined) return;
     let top = base.top;
     let level = base.topLevel;
     for (; level > this.#topLevel && !isHole(top); level -= 1) {
       // The disk shrank below what the old top spans: only its first entry can stay.
-      const node = await this.#parts.nodes.read(top, level);
+      const node = await this.#read(top, level);
       for (let index = 1; index < FAN_OUT; index += 1) await this.#drop(childOf(node, index), level - 1);
       this.#count(top, -1);
       top = childOf(node, 0);
@@ -91,7 +94,8 @@ export class DiskMapWriter {
       if (top.address !== undefined) node.set(0, top.id, 0, top.address, 0);
       const id = node.id(this.#parts.hasher);
       top = { id, address: await this.#parts.store(node.encode(), id) };
-      references.add((top.address as FrameAddress).pack, 1);
+      this.#grown.set(id.toString('hex'), node);
+      this.#count(top, 1);
     }
     this.#top = top;
   }
@@ -101,12 +105,16 @@ export class DiskMapWriter {
     return base !== undefined && base.sizeBytes > sizeBytes && !isHole(this.#top);
   }
 
+  #read(reference: NodeReference, level: number): MaybePromise<MapNode> {
+    return this.#grown.get(reference.id.toString('hex')) ?? this.#parts.nodes.read(reference, level);
+  }
+
   async #baseNode(level: number, index: number): Promise<MapNode> {
     const known = this.#ahead[level];
     if (known?.index === index) return known.node;
     const reference =
       level === this.#topLevel ? this.#top : childOf(await this.#baseNode(level + 1, Math.floor(index / FAN_OUT)), index % FAN_OUT);
-    const node = await this.#parts.nodes.read(reference, level);
+    const node = await this.#read(reference, level);
     this.#ahead[level] = { index, node };
     return node;
   }
@@ -120,7 +128,7 @@ export class DiskMapWriter {
       const parent = await this.#openNode(level + 1, Math.floor(index / FAN_OUT));
       before = childOf(parent.node, index % FAN_OUT);
     }
-    const opened = { index, before, node: (await this.#parts.nodes.read(before, level)).copy(), changed: false };
+    const opened = { index, before, node: (await this.#read(before, level)).copy(), changed: false };
     this.#open[level] = opened;
     return opened;
   }
@@ -171,7 +179,7 @@ export class DiskMapWriter {
   async #drop(reference: NodeReference, level: number): Promise<void> {
     if (isHole(reference)) return;
     this.#count(reference, -1);
-    const node = await this.#parts.nodes.read(reference, level);
+    const node = await this.#read(reference, level);
     if (level === 0) {
       this.#parts.references.addEntries(node, -1);
       return;
