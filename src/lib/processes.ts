@@ -97,14 +97,18 @@ export function throwUnlessSuccess(command: string, result: ProcessResult): void
   throw new ProcessError('failed', `${command} failed (${how}): ${result.stderr.trim() || result.stdout.trim()}`, { result });
 }
 
+/** The arguments of a running process; empty when it is gone (a zombie has none either), or not ours to see. */
+export function processArguments(processId: number): readonly string[] {
+  try {
+    return readFileSync(`/proc/${processId}/cmdline`, 'latin1').split('\0').slice(0, -1);
+  } catch {
+    return [];
+  }
+}
+
 /** Whether `processId` is alive and was started with `mark` somewhere in its arguments: a process id alone may belong to a stranger by now. */
 export function isProcessAlive(processId: number, mark: string): boolean {
-  try {
-    // A zombie has no arguments any more, and counts as gone.
-    return readFileSync(`/proc/${processId}/cmdline`, 'latin1').includes(mark);
-  } catch {
-    return false;
-  }
+  return processArguments(processId).some((argument) => argument.includes(mark));
 }
 
 /** Waits until the process is gone. False: it is still there when the time is over. */

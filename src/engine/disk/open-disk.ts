@@ -39,32 +39,24 @@ export function openDisk(source: DiskSource): DiskReader {
   }
 }
 
+/** What one layer holds itself, without the layers below it. */
+export function layerContent(layer: Pick<DiskLayer, 'path' | 'format'>): { data: ExtentSet; zeroes: ExtentSet } {
+  const { fd, map, allocated } = openLayer(layer, 0);
+  closeSync(fd);
+  if (allocated !== undefined) return { data: allocated, zeroes: ExtentSet.empty };
+  const data = ExtentSet.builder();
+  const zeroes = ExtentSet.builder();
+  for (let i = 0; i < map.length; i += 1) (map.file(i) === ZERO ? zeroes : data).add(map.start(i), map.end(i));
+  return { data: data.build(), zeroes: zeroes.build() };
+}
+
 /** The ranges that one layer changes over what lies below it: data and zeroes alike. */
-export function layerChanges(layer: DiskLayer): ExtentSet {
-  const open = openLayer(layer, 0);
-  try {
-    if (open.allocated !== undefined) return open.allocated;
-    const builder = ExtentSet.builder();
-    for (let i = 0; i < open.map.length; i += 1) builder.add(open.map.start(i), open.map.end(i));
-    return builder.build();
-  } finally {
-    closeSync(open.fd);
-  }
+export function layerChanges(layer: Pick<DiskLayer, 'path' | 'format'>): ExtentSet {
+  const { data, zeroes } = layerContent(layer);
+  return data.union(zeroes);
 }
 
-/** The ranges that one layer sets to zero without data of its own. */
-export function layerZeroes(layer: DiskLayer): ExtentSet {
-  const open = openLayer(layer, 0);
-  try {
-    const builder = ExtentSet.builder();
-    for (let i = 0; i < open.map.length; i += 1) if (open.map.file(i) === ZERO) builder.add(open.map.start(i), open.map.end(i));
-    return builder.build();
-  } finally {
-    closeSync(open.fd);
-  }
-}
-
-function openLayer(layer: DiskLayer, file: number): OpenLayer {
+function openLayer(layer: Pick<DiskLayer, 'path' | 'format'>, file: number): OpenLayer {
   const fd = openSync(layer.path, 'r');
   try {
     if (layer.format === 'raw') return { fd, path: layer.path, compression: undefined, ...loadRaw(fd, layer.path, file) };

@@ -8,6 +8,8 @@ export type VolumeErrorKind =
   | 'busy'
   /** Files, or a running export, are not what the caller says they are. */
   | 'mismatch'
+  /** The server of a disk has ended. */
+  | 'gone'
   /** A running export did not answer, or a tool failed. */
   | 'failed';
 

@@ -1,0 +1,52 @@
+/**
+ * How QEMU is told to open layers: every file of a chain by name, format and order. Nothing is left to probing or to what headers say,
+ * because a guest, or an uploaded file, may have put something there.
+ */
+import { createHash } from 'node:crypto';
+import { basename } from 'node:path';
+import type { LayerFile } from './layer-paths.ts';
+
+/** An option tree of QEMU's `blockdev-add`. */
+export type BlockNode = Readonly<Record<string, unknown>>;
+
+export interface NodeOptions {
+  readonly writable: boolean;
+  /** The node below; null: nothing shows through (yet). */
+  readonly backing: BlockNode | string | null;
+  readonly isNamed?: boolean;
+}
+
+/** Node names end at 31 characters, and ids of layers are longer. */
+export function nodeNamesOf(file: LayerFile): { format: string; file: string } {
+  const digest = createHash('sha256').update(basename(file.path)).digest('hex').slice(0, 28);
+  return { format: `l-${digest}`, file: `f-${digest}` };
+}
+
+export function blockNode(file: LayerFile, options: NodeOptions): BlockNode {
+  const names = nodeNamesOf(file);
+  const access = options.writable
+    ? // Trimmed and zeroed ranges must not take space, in the file and in what later becomes of it.
+      { 'read-only': false, discard: 'unmap' }
+    : { 'read-only': true };
+  return {
+    driver: file.format,
+    ...(options.isNamed === true ? { 'node-name': names.format } : {}),
+    ...access,
+    ...(options.writable ? { 'detect-zeroes': 'unmap' } : {}),
+    file: { driver: 'file', filename: file.path, ...(options.isNamed === true ? { 'node-name': names.file } : {}), ...access },
+    ...(file.format === 'qcow2' ? { backing: options.backing } : {}),
+  };
+}
+
+/** A whole chain as one tree, for tools that take a file name. `writableCount` layers from the top are opened for writing. */
+export function chainNode(bottomFirst: readonly LayerFile[], writableCount: number): BlockNode {
+  let node: BlockNode | null = null;
+  bottomFirst.forEach((file, i) => {
+    node = blockNode(file, { writable: i >= bottomFirst.length - writableCount, backing: node });
+  });
+  if (node === null) throw new Error('a chain has at least one layer');
+  return node;
+}
+
+/** The form in which `qemu-img` takes a tree in place of a file name. */
+export const asFileName = (node: BlockNode): string => `json:${JSON.stringify(node)}`;

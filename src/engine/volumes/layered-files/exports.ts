@@ -1,0 +1,211 @@
+/**
+ * Servers of disks: one `qemu-storage-daemon` for each exported volume, in a cage, with an NBD socket for clients and a monitor for us.
+ *
+ * A daemon outlives the service. Whoever has its `DiskExport` can take it over: every call here begins by asking the daemon itself.
+ * The mark beside the top layer is set before the daemon starts and removed after it ended cleanly (see open-marks.ts).
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { crashPoint } from '../../../lib/crash-points.ts';
+import { syncFile } from '../../../lib/durable-files.ts';
+import { messageOf } from '../../../lib/errors.ts';
+import type { Log } from '../../../lib/log.ts';
+import { isProcessAlive, waitForEnd } from '../../../lib/processes.ts';
+import type { Confinement } from '../../confinement/run-confined.ts';
+import type { DiskExport, ExportState, LayerChain } from '../contract.ts';
+import { VolumeBackendError } from '../errors.ts';
+import { blockNode, nodeNamesOf } from './block-nodes.ts';
+import { type ExportFolder, exportFolderOf, makeExportFolder, readExport, recordExport, removeExportFolder } from './export-folder.ts';
+import { readGraph } from './export-graph.ts';
+import { findStorageDaemon, storageDaemon } from './find-process.ts';
+import type { LayerFile, LayerPaths } from './layer-paths.ts';
+import type { OpenMarks } from './open-marks.ts';
+import { connectQmp, type QmpClient, QmpError } from './qmp.ts';
+
+export interface ExportDeps {
+  readonly paths: LayerPaths;
+  readonly marks: OpenMarks;
+  readonly confinement: Confinement;
+  readonly runtimeDir: string;
+  readonly log: Log;
+}
+
+/** Under this name NBD clients find the disk; the default export is the same one. */
+export const nbdExportName = 'disk';
+
+const startTimeoutMs = 15_000;
+/** A clean end writes everything out first. */
+const quitTimeoutMs = 60_000;
+const killTimeoutMs = 5_000;
+const connectionsMax = 16;
+const limits = { addressSpaceBytes: 8 * 1024 ** 3, openFiles: 1024 } as const;
+
+export async function openExport(deps: ExportDeps, id: string, chain: LayerChain, options: { readOnly: boolean }): Promise<DiskExport> {
+  const folder = exportFolderOf(deps.runtimeDir, id);
+  const running = await takeOver(deps, folder, id, chain);
+  if (running !== undefined) return running;
+  const files = chain.map(deps.paths.fileOf);
+  const top = files.at(-1);
+  const home = chain.at(-1)?.home;
+  if (top === undefined || home === undefined) throw new VolumeBackendError('mismatch', 'a disk has at least one layer');
+  await deps.marks.settle(top);
+  if (!options.readOnly) await deps.marks.set(top, { owner: id, processId: null });
+  try {
+    return await start(deps, { id, home, chain, files, folder, readOnly: options.readOnly });
+  } catch (error) {
+    await endByForce(await findStorageDaemon(id), id);
+    await removeExportFolder(folder);
+    throw error;
+  }
+}
+
+/** An earlier attempt with the same id may have come any distance. */
+async function takeOver(deps: ExportDeps, folder: ExportFolder, id: string, chain: LayerChain): Promise<DiskExport | undefined> {
+  const recorded = await readExport(folder);
+  if (recorded !== undefined) {
+    const state = await inspectExport(recorded);
+    if (state.alive && state.layerIds.join() === chain.map((layer) => layer.id).join()) return recorded;
+    await closeExport(deps, recorded);
+  } else {
+    await endByForce(await findStorageDaemon(id), id);
+    await removeExportFolder(folder);
+  }
+  return undefined;
+}
+
+interface Start {
+  readonly id: string;
+  readonly home: string;
+  readonly chain: LayerChain;
+  readonly files: readonly LayerFile[];
+  readonly folder: ExportFolder;
+  readonly readOnly: boolean;
+}
+
+async function start(deps: ExportDeps, plan: Start): Promise<DiskExport> {
+  const sockets = await makeExportFolder(plan.folder);
+  const top = plan.chain.at(-1);
+  const { processId } = await deps.confinement.launch({
+    command: storageDaemon,
+    args: daemonArguments(plan, sockets),
+    // New overlays appear in the home of the top. All else is visible file by file.
+    readWrite: [plan.folder.path, ...(top === undefined ? [] : [deps.paths.homeOf(top)])],
+    readOnly: plan.files.slice(0, plan.readOnly ? undefined : -1).map((file) => file.path),
+    limits,
+    logPath: plan.folder.logPath,
+  });
+  crashPoint('export:launch:after');
+  const diskExport: DiskExport = { id: plan.id, home: plan.home, ...sockets, processId };
+  await waitUntilServing(diskExport);
+  if (!plan.readOnly) await deps.marks.set(plan.files.at(-1) as LayerFile, { owner: plan.id, processId });
+  await recordExport(plan.folder, diskExport);
+  return diskExport;
+}
+
+function daemonArguments(plan: Start, sockets: { socketPath: string; monitorPath: string }): string[] {
+  const args: string[] = [];
+  const add = (option: string, value: object): number => args.push(`--${option}`, JSON.stringify(value));
+  let backing: string | null = null;
+  plan.files.forEach((file, i) => {
+    const writable = !plan.readOnly && i === plan.files.length - 1;
+    add('blockdev', blockNode(file, { writable, backing, isNamed: true }));
+    backing = nodeNamesOf(file).format;
+  });
+  args.push('--nbd-server', `addr.type=unix,addr.path=${escapeComma(sockets.socketPath)},max-connections=${connectionsMax}`);
+  add('export', { type: 'nbd', id: plan.id, 'node-name': backing, name: nbdExportName, writable: !plan.readOnly });
+  // Last, so that a monitor that answers means a disk that is served.
+  args.push('--chardev', `socket,id=monitor,path=${escapeComma(sockets.monitorPath)},server=on,wait=off`, '--monitor', 'chardev=monitor');
+  return args;
+}
+
+/** In option strings a comma ends a value. */
+const escapeComma = (path: string): string => path.replaceAll(',', ',,');
+
+async function waitUntilServing(target: DiskExport): Promise<void> {
+  const deadline = performance.now() + startTimeoutMs;
+  for (;;) {
+    try {
+      (await connectQmp(target.monitorPath, { timeoutMs: startTimeoutMs })).close();
+      return;
+    } catch (error) {
+      if (performance.now() > deadline) throw error;
+      if (!isProcessAlive(target.processId, target.id) && !(await isStarting(target))) {
+        throw new VolumeBackendError('failed', `${storageDaemon} ended at its start`, { cause: error });
+      }
+    }
+    await sleep(2);
+  }
+}
+
+/** Between its birth and its becoming the daemon, the process has the arguments of the cage; it is never without any for long. */
+async function isStarting(target: DiskExport): Promise<boolean> {
+  await sleep(20);
+  return isProcessAlive(target.processId, target.id);
+}
+
+/** Runs `work` on the monitor of a live export. */
+export async function withMonitor<T>(target: DiskExport, work: (monitor: QmpClient) => Promise<T>): Promise<T> {
+  if (!isProcessAlive(target.processId, target.id)) throw new VolumeBackendError('gone', 'the server of the disk has ended');
+  const monitor = await connectQmp(target.monitorPath);
+  try {
+    return await work(monitor);
+  } finally {
+    monitor.close();
+  }
+}
+
+export async function inspectExport(target: DiskExport): Promise<ExportState> {
+  try {
+    const { layerIds } = await withMonitor(target, (monitor) => readGraph(monitor, target.id));
+    return { alive: true, layerIds };
+  } catch (error) {
+    // It may end while it is being asked.
+    if (!(await waitForEnd(target.processId, target.id, error instanceof QmpError && error.failure === 'disconnected' ? 1000 : 0)))
+      throw error;
+    return { alive: false, layerIds: [] };
+  }
+}
+
+export async function closeExport(deps: ExportDeps, target: DiskExport): Promise<void> {
+  const folder = exportFolderOf(deps.runtimeDir, target.id);
+  if (isProcessAlive(target.processId, target.id)) {
+    const top = await quit(deps, target);
+    if (top !== undefined) {
+      await syncFile(top.path);
+      await deps.marks.clear(top, target.id);
+    }
+  }
+  crashPoint('export:quit:after');
+  await removeExportFolder(folder);
+}
+
+/** Returns the layer that was on top until the clean end; undefined when the end was not clean: then its mark stays. */
+async function quit(deps: ExportDeps, target: DiskExport): Promise<LayerFile | undefined> {
+  try {
+    const top = await withMonitor(target, async (monitor) => {
+      const graph = await readGraph(monitor, target.id);
+      await monitor.execute('quit');
+      return graph.top;
+    });
+    if (!(await waitForEnd(target.processId, target.id, quitTimeoutMs))) throw new Error('it did not end');
+    return top;
+  } catch (error) {
+    deps.log.warn({ exportId: target.id, reason: messageOf(error) }, 'the server of a disk is ended by force');
+    await endByForce(target.processId, target.id);
+    return undefined;
+  }
+}
+
+/** First with a signal that lets the daemon write everything out. */
+async function endByForce(processId: number | undefined, id: string): Promise<void> {
+  if (processId === undefined) return;
+  for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
+    if (!isProcessAlive(processId, id)) return;
+    try {
+      process.kill(processId, signal);
+    } catch {
+      return;
+    }
+    if (await waitForEnd(processId, id, killTimeoutMs)) return;
+  }
+  throw new VolumeBackendError('busy', `the server of the disk (process ${processId}) cannot be ended`);
+}

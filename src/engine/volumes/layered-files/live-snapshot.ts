@@ -1,0 +1,58 @@
+/**
+ * Puts an empty overlay on the top of a disk that is being served, without its clients noticing.
+ *
+ * Writes wait while the daemon switches, for as long as it takes to write out what is dirty. So the file is synced from outside first,
+ * and the overlay is opened beforehand; the switch itself is one transaction. QEMU flushes the old top in it and reopens it read-only,
+ * so that its tables are complete in the file; our own sync afterwards makes them durable whatever cache mode QEMU believed in.
+ *
+ * A crash before the transaction leaves the overlay's node open in the daemon, unused: it is removed before the next attempt, because the
+ * overlay's file may have been made anew since. A crash after it is found by asking the daemon what it serves.
+ */
+import { crashPoint } from '../../../lib/crash-points.ts';
+import { syncFile } from '../../../lib/durable-files.ts';
+import type { DiskExport, Layer, LayerChain } from '../contract.ts';
+import { VolumeBackendError } from '../errors.ts';
+import { blockNode, nodeNamesOf } from './block-nodes.ts';
+import { type ExportGraph, readGraph } from './export-graph.ts';
+import { type ExportDeps, withMonitor } from './exports.ts';
+import type { LayerFile } from './layer-paths.ts';
+import type { QmpClient } from './qmp.ts';
+
+const transactionTimeoutMs = 60_000;
+
+export async function snapshotExport(deps: ExportDeps, target: DiskExport, chain: LayerChain, overlay: Layer): Promise<void> {
+  const frozen = chain.at(-1);
+  if (frozen === undefined) throw new VolumeBackendError('mismatch', 'a disk has at least one layer');
+  if (overlay.home !== target.home) throw new VolumeBackendError('mismatch', 'an overlay belongs into the home of the disk that is served');
+  const files = { frozen: deps.paths.fileOf(frozen), overlay: deps.paths.fileOf(overlay) };
+  // Marked before anything is opened; the daemon that has the old top open will have the overlay open too.
+  await deps.marks.set(files.overlay, { owner: target.id, processId: target.processId });
+  await syncFile(files.frozen.path);
+  await withMonitor(target, async (monitor) => {
+    const graph = await readGraph(monitor, target.id);
+    const ids = chain.map((layer) => layer.id);
+    if (graph.layerIds.join() === [...ids, overlay.id].join()) return;
+    if (graph.layerIds.join() !== ids.join()) {
+      throw new VolumeBackendError('mismatch', `the server has the layers ${graph.layerIds.join(', ')}, not ${ids.join(', ')}`);
+    }
+    await switchTop(monitor, graph, files.overlay);
+  });
+  crashPoint('snapshot:transaction:after');
+  await syncFile(files.frozen.path);
+  await deps.marks.clear(files.frozen, target.id);
+}
+
+async function switchTop(monitor: QmpClient, graph: ExportGraph, overlay: LayerFile): Promise<void> {
+  const names = nodeNamesOf(overlay);
+  if (graph.nodeNames.has(names.format)) await monitor.execute('blockdev-del', { 'node-name': names.format });
+  await monitor.execute('blockdev-add', blockNode(overlay, { writable: true, backing: null, isNamed: true }));
+  try {
+    crashPoint('snapshot:transaction:before');
+    const actions = [{ type: 'blockdev-snapshot', data: { node: graph.top.node, overlay: names.format } }];
+    await monitor.execute('transaction', { actions }, { timeoutMs: transactionTimeoutMs });
+  } catch (error) {
+    // Refused when it became part of the disk after all.
+    await monitor.execute('blockdev-del', { 'node-name': names.format }).catch(() => {});
+    throw error;
+  }
+}
