@@ -1,6 +1,7 @@
 /** The one port of the service: each API under its prefix, as a DevStack lays them out. */
 import fastify from 'fastify';
-import { healthRoutes, nativeFront } from '../fronts/native/front.ts';
+import { nativeFront } from '../fronts/native/front.ts';
+import { healthRoutes } from '../fronts/native/health.ts';
 import { blockStorageFront } from '../fronts/openstack/block-storage/front.ts';
 import { identityFront } from '../fronts/openstack/identity/plugin.ts';
 import { imageFront } from '../fronts/openstack/image/plugin.ts';
