@@ -29,7 +29,7 @@ const bin = (name) => join(root, 'node_modules/.bin', name);
 const checks = [
   ['types', bin('tsc'), ['-p', root]],
   ['lint', bin('biome'), ['check', '--error-on-warnings', root]],
-  ['boundaries', bin('depcruise'), ['--config', join(root, '.dependency-cruiser.mjs'), '--no-cache', 'src']],
+  ['boundaries', node, [join(root, 'setup/boundaries.mjs')]],
   ['dead code', bin('knip'), ['--no-progress', '--no-config-hints']],
 ];
 const projects = values.only === undefined ? ['unit', 'integration'] : [values.only];
@@ -39,7 +39,9 @@ let ok = true;
 if (values.only === undefined) for (const [name, program, args] of checks) ok &&= stage(name, program, args);
 const counts = ok ? runTests() : { passed: 0, failed: 0, skipped: 0 };
 
-process.stdout.write(`\n${results.map(({ name, passed, seconds }) => `${passed ? 'ok    ' : 'FAILED'}  ${name}  ${seconds} s`).join('\n')}\n`);
+process.stdout.write(
+  `\n${results.map(({ name, passed, seconds }) => `${passed ? 'ok    ' : 'FAILED'}  ${name}  ${seconds} s`).join('\n')}\n`,
+);
 const skipped = counts.skipped > 0 ? `, ${counts.skipped} skipped` : '';
 // A stage that fails counts, so that the last line never looks like success.
 process.stdout.write(`${counts.passed} passed, ${Math.max(counts.failed, ok ? 0 : 1)} failed${skipped}\n`);
