@@ -7,7 +7,6 @@
  *             since the nearest point that the repository already knows; any other reads everything allocated, on purpose (decision 0002)
  *   publish   one transaction: the backup is available, the point is known under the commit's root, volume or snapshot is back where it
  *             was, and the point's bytes are released (its place among the points stays: later incrementals start there)
- *   tidy      layers that nobody needs any more are merged or removed
  *
  * Half-way. Nothing of a backup counts before its commit is there, and nothing of the commit before the row says `available`. A process that dies
  * is followed by another that takes up the same step: a transfer starts with a session of its own and names the former ones, so that the mover
@@ -97,12 +96,7 @@ export function createBackupSaga(deps: CreateJobDeps): SagaDefinition<CreateInpu
       {
         name: 'publish',
         run: (context) => publish(deps, context),
-        undo: { notNeeded: 'It is one transaction. What follows it cannot fail, so it is never undone.' },
-      },
-      {
-        name: 'tidy',
-        run: (context) => tidy(deps, context),
-        undo: { notNeeded: 'Merging layers changes no content.' },
+        undo: { notNeeded: 'It is one transaction, and the last step.' },
       },
     ],
     settle: (context, failure) => settle(deps, context, failure),
@@ -216,16 +210,6 @@ async function endOnSource(
   else await deps.snapshots.endBackup(tx, input.snapshotId);
 }
 
-async function tidy(deps: CreateJobDeps, context: Context): Promise<undefined> {
-  try {
-    await context.effect('layers', () => deps.disks.tidy());
-  } catch (error) {
-    // The backup is published: what could not be merged now is merged at the next occasion.
-    if (context.signal.aborted) throw error;
-    deps.log.warn({ error, backupId: context.input.backupId }, 'layers could not be tidied after a backup');
-  }
-}
-
 async function settle(deps: CreateJobDeps, context: Context, failure: SagaFailure): Promise<void> {
   const { input } = context;
   const sessions = context.output<TransferOutput>('transfer')?.sessions ?? [];
@@ -240,5 +224,4 @@ async function settle(deps: CreateJobDeps, context: Context, failure: SagaFailur
     const order = { repositoryId: input.repositoryId, domain: input.projectId, sessions };
     await deps.jobs.start(tx, { kind: discardKind, subjectId: backup.id, projectId: input.projectId, input: order });
   });
-  await deps.disks.tidy().catch((error: unknown) => deps.log.warn({ error }, 'layers could not be tidied after a failed backup'));
 }

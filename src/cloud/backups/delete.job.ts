@@ -11,9 +11,7 @@
  * row forgets its root, and with it the right to be called `available` again.
  */
 import type { DataMover } from '../../engine/transfer/contract.ts';
-import type { Log } from '../../lib/log.ts';
 import type { Database } from '../database/service.ts';
-import type { DisksService } from '../disks/contract.ts';
 import type { SagaDefinition, StepContext } from '../jobs/saga.ts';
 import { failReasonOf } from './backup.ts';
 import { explained } from './reasons.ts';
@@ -26,10 +24,8 @@ export type DeleteInput = { readonly backupId: string };
 
 export interface DeleteJobDeps {
   readonly database: Database;
-  readonly disks: Pick<DisksService, 'tidy'>;
   readonly mover: Pick<DataMover, 'tombstone'>;
   readonly repositories: Repositories;
-  readonly log: Log;
 }
 
 export function deleteBackupSaga(deps: DeleteJobDeps): SagaDefinition<DeleteInput> {
@@ -63,5 +59,4 @@ async function tombstone(deps: DeleteJobDeps, context: StepContext<DeleteInput>)
 
 async function remove(deps: DeleteJobDeps, context: StepContext<DeleteInput>): Promise<undefined> {
   await context.effect('row', () => removeBackup(deps.database.sql, context.input.backupId));
-  await deps.disks.tidy().catch((error: unknown) => deps.log.warn({ error }, 'layers could not be tidied after a deletion'));
 }

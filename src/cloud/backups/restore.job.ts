@@ -4,8 +4,7 @@
  *   write   a new base layer is written beside whatever the volume has now, and its content is checked against the commit's root
  *   swap    the volume is put on the new base: one transaction. Then, in a second one, the rows say so: the volume is available, with the
  *           name, metadata and bootable flag that the backup remembers; the base is known under the commit's root, so that the next incremental of
- *           this volume reads only what changed after the restore
- *   tidy    the old layers go, where nobody holds them
+ *           this volume reads only what changed after the restore. The old layers go soon after, where nobody holds them
  *
  * Half-way. Until the swap the old disk is untouched, so a failed or cancelled restore costs nothing but the new base, which is removed. After the
  * swap the restore has happened; whatever fails then, settling goes forward and never calls a restored volume broken. A repeated `write` makes the
@@ -16,7 +15,6 @@
  */
 import { ExtentSet } from '../../engine/disk/extent-set.ts';
 import type { DataMover } from '../../engine/transfer/contract.ts';
-import type { Log } from '../../lib/log.ts';
 import type { Database, Tx } from '../database/service.ts';
 import type { DisksService } from '../disks/contract.ts';
 import type { Caller } from '../identity/caller.ts';
@@ -56,7 +54,6 @@ export interface RestoreJobDeps {
   readonly repositories: Repositories;
   /** What volumes may still take. */
   readonly freeBytes: () => Promise<number>;
-  readonly log: Log;
 }
 
 /** Each keeps a slot for as long as its bytes move; snapshots and other short work must find one free. */
@@ -80,11 +77,6 @@ export function restoreBackupSaga(deps: RestoreJobDeps): SagaDefinition<RestoreI
         name: 'swap',
         run: (context) => swap(deps, context),
         undo: { notNeeded: 'Where the swap took place the restore is complete, and settling says so; where it did not, nothing changed.' },
-      },
-      {
-        name: 'tidy',
-        run: (context) => tidy(deps, context),
-        undo: { notNeeded: 'Removing layers that nobody holds changes no content.' },
       },
     ],
     settle: (context, failure) => settle(deps, context, failure),
@@ -175,16 +167,6 @@ function restoredFacts(input: RestoreInput, volume: Volume): RestoredFacts {
   };
 }
 
-async function tidy(deps: RestoreJobDeps, context: Context): Promise<undefined> {
-  try {
-    await context.effect('layers', () => deps.disks.tidy());
-  } catch (error) {
-    // The volume is restored: what could not be removed now is removed at the next occasion.
-    if (context.signal.aborted) throw error;
-    deps.log.warn({ error, volumeId: context.input.volumeId }, 'layers could not be tidied after a restore');
-  }
-}
-
 async function settle(deps: RestoreJobDeps, context: Context, failure: SagaFailure): Promise<void> {
   const { input } = context;
   await deps.database.transact(async (tx) => {
@@ -196,5 +178,4 @@ async function settle(deps: RestoreJobDeps, context: Context, failure: SagaFailu
     await deps.volumes.failRestore(tx, input.volumeId, input.intoNewVolume || failure.cancelled ? 'error' : 'error_restoring');
     await endOnBackup(tx, input, failReasonOf(failure.message));
   });
-  await deps.disks.tidy().catch((error: unknown) => deps.log.warn({ error }, 'layers could not be tidied after a failed restore'));
 }

@@ -1,29 +1,44 @@
 /** Backups as users see them: what may be asked, and what it begins. The long work is in the `*.job.ts` files beside this one. */
+import type { DataMover } from '../../engine/transfer/contract.ts';
 import { badRequest, notFound } from '../../lib/errors.ts';
 import { isUuid } from '../../lib/ids.ts';
+import type { Log } from '../../lib/log.ts';
 import type { ListQuery } from '../database/lists.ts';
 import type { Database, StringMap, Tx } from '../database/service.ts';
 import type { DisksService } from '../disks/contract.ts';
 import type { Caller } from '../identity/caller.ts';
 import { type Action, authorise, canSee } from '../identity/policy.ts';
 import type { Jobs } from '../jobs/service.ts';
+import type { Quotas } from '../quotas/service.ts';
+import type { SnapshotsForBackups } from '../snapshots/contract.ts';
+import type { VolumesForBackups } from '../volumes/contract.ts';
 import type { Backup } from './backup.ts';
-import { type BeginCreateDeps, beginCreate } from './begin-create.ts';
+import { beginCreate } from './begin-create.ts';
 import { beginRestore } from './begin-restore.ts';
-import { createKind } from './create.job.ts';
-import { type DeleteInput, deleteKind } from './delete.job.ts';
+import { createBackupSaga, createKind } from './create.job.ts';
+import { type DeleteInput, deleteBackupSaga, deleteKind } from './delete.job.ts';
+import { discardSessionsSaga } from './discard.job.ts';
 import type { BackupColumn } from './list-query.ts';
 import type { CreateBackupOrder, Restore, RestoreBackupOrder } from './orders.ts';
-import type { Repositories } from './repositories.ts';
-import { restoreKind } from './restore.job.ts';
+import { createRepositories, type RepositoryPlace, type RepositoryView } from './repositories.ts';
+import { restoreBackupSaga, restoreKind } from './restore.job.ts';
 import { can } from './states.ts';
 import { countBackups, describeBackup, findBackup, hasChildren, listBackups, lockBackup, move } from './store.ts';
 
-export interface BackupsDeps extends BeginCreateDeps {
+export interface BackupsDeps {
   readonly database: Database;
   readonly jobs: Jobs;
-  readonly disks: Pick<DisksService, 'forgetSession'>;
-  readonly repositories: Repositories;
+  readonly quotas: Pick<Quotas, 'reserve'>;
+  readonly disks: DisksService;
+  readonly volumes: VolumesForBackups;
+  readonly snapshots: SnapshotsForBackups;
+  readonly mover: DataMover;
+  readonly availabilityZone: string;
+  /** The folder of this machine in which each repository gets one for what can be derived anew. */
+  readonly cacheRoot: string;
+  /** What volumes may still take before the space that is kept free. */
+  readonly freeBytes: () => Promise<number>;
+  readonly log: Log;
 }
 
 export interface BackupPage {
@@ -47,6 +62,9 @@ export interface BackupChanges {
 }
 
 export interface BackupsService {
+  /** At start, before anything is backed up. */
+  ensureDefaultRepository(place: RepositoryPlace): Promise<void>;
+  repositories(): Promise<RepositoryView[]>;
   list(caller: Caller, order: BackupListOrder): Promise<BackupPage>;
   get(caller: Caller, id: string): Promise<Backup>;
   create(caller: Caller, order: CreateBackupOrder): Promise<Backup>;
@@ -61,8 +79,15 @@ export interface BackupsService {
 
 const unknownBackup = (id: string) => notFound(`Backup ${id} could not be found.`);
 
-export function createBackups(deps: BackupsDeps): BackupsService {
-  const { database } = deps;
+/** Also defines the sagas of backups, so it comes before `jobs.startWorking`. */
+export function createBackupsService(deps: BackupsDeps): BackupsService {
+  const { database, jobs } = deps;
+  const repositories = createRepositories(deps);
+  const withRepositories = { ...deps, repositories };
+  jobs.define(createBackupSaga(withRepositories));
+  jobs.define(restoreBackupSaga(withRepositories));
+  jobs.define(deleteBackupSaga(withRepositories));
+  jobs.define(discardSessionsSaga(withRepositories));
 
   const visible = (caller: Caller, id: string, backup: Backup | undefined, action: Action): Backup => {
     if (backup === undefined || !canSee(caller, backup)) throw unknownBackup(id);
@@ -77,6 +102,9 @@ export function createBackups(deps: BackupsDeps): BackupsService {
     visible(caller, id, isUuid(id) ? await lockBackup(tx.sql, id) : undefined, action);
 
   return {
+    ensureDefaultRepository: repositories.ensureDefault,
+    repositories: repositories.list,
+
     async list(caller, order) {
       authorise(caller, 'backup:list', { projectId: caller.projectId });
       const projectId = order.allProjects && caller.isAdmin ? undefined : projectOf(caller);
@@ -90,7 +118,7 @@ export function createBackups(deps: BackupsDeps): BackupsService {
 
     async create(caller, order) {
       const owner = { ...caller, projectId: projectOf(caller) };
-      const repositoryId = await deps.repositories.defaultId();
+      const repositoryId = await repositories.defaultId();
       const id = await database.transact((tx) => beginCreate(deps, tx, owner, repositoryId, order));
       return await get(caller, id, 'backup:get');
     },
