@@ -1,0 +1,13 @@
+import type { BackupsService } from '../../../cloud/backups/service.ts';
+import type { Quotas } from '../../../cloud/quotas/service.ts';
+import type { VolumesService } from '../../../cloud/volumes/service.ts';
+import type { TokenValidator } from '../shared/authentication.ts';
+
+/** What the routes of Block Storage work with. */
+export interface BlockStorageFront {
+  readonly identity: TokenValidator;
+  readonly quotas: Quotas;
+  readonly volumes: VolumesService;
+  readonly backups: BackupsService;
+  readonly publicUrl: string | undefined;
+}

@@ -1,0 +1,60 @@
+/** Block Storage, version 3: what `/volume` answers. Every route exists with the project's id in its path and without. */
+import type { FastifyInstance, FastifyPluginCallback, FastifyRequest } from 'fastify';
+import { badRequest } from '../../../lib/errors.ts';
+import { authenticate } from '../shared/authentication.ts';
+import { answerWithCinderFaults } from '../shared/cinder-fault.ts';
+import { acceptJson } from '../shared/json-parser.ts';
+import { negotiateMicroversion } from '../shared/microversion.ts';
+import { nameRequests } from '../shared/request-id.ts';
+import { serveDiscovery } from '../shared/service-root.ts';
+import { registerAvailabilityZoneRoutes } from './availability-zones.ts';
+import { registerBackupRoutes } from './backups.ts';
+import type { BlockStorageFront } from './context.ts';
+import { registerExtensionRoutes } from './extensions.ts';
+import { registerLimitRoutes } from './limits.ts';
+import { registerQuotaRoutes } from './quota-sets.ts';
+import { highestMicroversion, lowestMicroversion, versionsDocument } from './versions.ts';
+import { registerVolumeTypeRoutes } from './volume-types.ts';
+
+const servicePath = '/volume';
+const contentTypes = ['application/json', 'application/vnd.openstack.volume+json'] as const;
+
+/** Register it below the prefix `/volume`. */
+export function blockStorageFront(app: FastifyInstance, front: BlockStorageFront, done: () => void): void {
+  nameRequests(app);
+  answerWithCinderFaults(app);
+  serveDiscovery(app, front.publicUrl, [
+    { path: '/', code: 300, document: versionsOf },
+    { path: '/v3', code: 200, document: versionsOf },
+    { path: '/healthcheck', code: 200, document: () => 'OK' },
+  ]);
+  app.register(guardedRoutes(front), { prefix: '/v3' });
+  app.register(guardedRoutes(front), { prefix: '/v3/:projectId' });
+  done();
+}
+
+const versionsOf = (base: string): unknown => versionsDocument(`${base}${servicePath}`);
+
+const guardedRoutes =
+  (front: BlockStorageFront): FastifyPluginCallback =>
+  (app, _options, done) => {
+    app.addHook('onRequest', authenticate(front.identity, front));
+    app.addHook('onRequest', negotiateMicroversion({ service: 'volume', lowest: lowestMicroversion, highest: highestMicroversion }));
+    app.addHook('onRequest', ownProjectOnly);
+    acceptJson(app, { contentTypes, brokenMessage: 'cannot understand JSON' });
+    const groups = [
+      registerVolumeTypeRoutes,
+      registerQuotaRoutes,
+      registerLimitRoutes,
+      registerAvailabilityZoneRoutes,
+      registerExtensionRoutes,
+    ];
+    for (const routes of [...groups, registerBackupRoutes]) routes(app, front);
+    done();
+  };
+
+/** The project in a path is a repetition of the token's; another one is refused, also to administrators. */
+async function ownProjectOnly(request: FastifyRequest): Promise<void> {
+  const { projectId } = request.params as { projectId?: string };
+  if (projectId !== undefined && projectId !== request.caller.projectId) throw badRequest('Malformed request url');
+}
