@@ -111,7 +111,7 @@ describe('the source code', () => {
 function longFunctions({ path, lines }: Source): string[] {
   return lines.flatMap((line, start) => {
     const opening =
-      /^(\s*)(?:export )?(?:async )?(?:function\*? (\w+)|(?:const )?(\w+) = (?:async )?(?:<[^>]*>)?\([^)]*\).*=>|(?:async )?(\w+)\([^)]*\).*)\{$/.exec(
+      /^(\s*)(?:export )?(?:async )?(?:function\*? (\w+).*|(?:const )?(\w+) = (?:async )?(?:<[^>]*>)?\([^)]*\).*=>|(?:async )?(\w+)\([^)]*\).*)\{$/.exec(
         line,
       );
     if (opening === null || /^\s*(?:if|for|while|switch|catch|return)\b/.test(line)) return [];
