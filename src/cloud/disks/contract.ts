@@ -40,6 +40,8 @@ export interface DisksService {
   replaceDisk(volumeId: string, plan: { fromPointId: string; topLayerId: string; sizeBytes: number }): Promise<void>;
   /** Grows the disk of a volume that nobody has open. */
   resize(volumeId: string, sizeBytes: number): Promise<void>;
+  /** The disk's size; undefined when the volume has none. */
+  sizeOf(volumeId: string): Promise<number | undefined>;
   /** Takes the disk away from a volume that is being deleted. Points that others hold stay. */
   dropDisk(volumeId: string): Promise<void>;
 

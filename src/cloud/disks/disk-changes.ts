@@ -7,7 +7,7 @@ import type { Layer, VolumeBackend } from '../../engine/volumes/contract.ts';
 import { crashPoint } from '../../lib/crash-points.ts';
 import { conflict } from '../../lib/errors.ts';
 import type { Database } from '../database/service.ts';
-import type { Exports } from './exports.ts';
+import { type Exports, isAttached } from './exports.ts';
 import {
   chainOf,
   deleteLayer,
@@ -88,9 +88,14 @@ export async function replaceDisk(
   });
 }
 
+/** A server that was asked for, but that no attachment uses, gives way. */
 async function refuseIfOpen(exports: Exports, sql: Sql, volumeId: string): Promise<void> {
   const disk = await findDisk(sql, volumeId);
   if (disk?.exported === undefined) return;
+  if (!(await isAttached(sql, volumeId))) {
+    await exports.closeLocked(sql, disk);
+    return;
+  }
   const settled = await exports.follow(sql, disk);
   if (settled.exported !== undefined) throw conflict(`The disk of volume ${volumeId} is open.`);
 }

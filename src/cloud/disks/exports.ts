@@ -149,7 +149,7 @@ export function createExports(deps: ExportsDeps): Exports {
   };
 }
 
-async function isAttached(sql: Sql, volumeId: string): Promise<boolean> {
+export async function isAttached(sql: Sql, volumeId: string): Promise<boolean> {
   const found = await sql.selectFrom('volume_attachments').select('id').where('volume_id', '=', volumeId).executeTakeFirst();
   return found !== undefined;
 }

@@ -8,7 +8,7 @@ import { createExports } from './exports.ts';
 import { freezeDisk } from './freeze.ts';
 import { createHousekeeping } from './housekeeping.ts';
 import { createJournals } from './journal.ts';
-import { chainOf, layerOf } from './layer-store.ts';
+import { chainOf, findDisk, layerOf } from './layer-store.ts';
 import { createVolumeLocks, lockTree } from './locks.ts';
 import { createMerges } from './merge.ts';
 import { addHold, addRoot, findPoint, removeHold, removeRootsOf } from './point-store.ts';
@@ -56,6 +56,7 @@ export function createDisksService(deps: DisksDeps): RunningDisks {
       housekeeping.nudge();
     },
     resize: (volumeId, sizeBytes) => alone(volumeId, (sql) => resizeDisk(changes, sql, volumeId, sizeBytes)),
+    sizeOf: async (volumeId) => (await findDisk(database.sql, volumeId))?.top.sizeBytes,
     async dropDisk(volumeId) {
       await alone(volumeId, (sql) => dropDisk(changes, sql, volumeId));
       housekeeping.nudge();

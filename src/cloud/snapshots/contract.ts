@@ -1,3 +1,4 @@
+import type { ListColumn, ListQuery } from '../database/lists.ts';
 import type { StringMap, Timestamp, Tx } from '../database/service.ts';
 import type { Caller } from '../identity/caller.ts';
 import type { SnapshotStatus } from './states.ts';
@@ -19,6 +20,24 @@ export interface Snapshot {
   readonly createdAt: Timestamp;
   readonly updatedAt: Timestamp | null;
 }
+
+/** The names under which lists may be sorted and filtered. */
+export const snapshotColumns = {
+  id: { column: 'id', kind: 'uuid' },
+  project_id: { column: 'project_id', kind: 'text' },
+  user_id: { column: 'user_id', kind: 'text' },
+  volume_id: { column: 'volume_id', kind: 'uuid' },
+  name: { column: 'name', kind: 'text', nullable: true },
+  description: { column: 'description', kind: 'text', nullable: true },
+  status: { column: 'status', kind: 'text' },
+  progress: { column: 'progress', kind: 'text' },
+  size: { column: 'size_gib', kind: 'number' },
+  created_at: { column: 'created_at', kind: 'time' },
+  updated_at: { column: 'updated_at', kind: 'time', nullable: true },
+} as const satisfies Record<string, ListColumn>;
+
+export type SnapshotColumn = keyof typeof snapshotColumns;
+export type SnapshotListQuery = ListQuery<SnapshotColumn>;
 
 export interface SnapshotPage {
   readonly snapshots: readonly Snapshot[];

@@ -1,3 +1,4 @@
+import type { ListColumn, ListQuery } from '../database/lists.ts';
 import type { StringMap, Timestamp, Tx } from '../database/service.ts';
 import type { Caller } from '../identity/caller.ts';
 import type { VolumeStatus } from './states.ts';
@@ -35,6 +36,27 @@ export interface Volume {
   readonly updatedAt: Timestamp | null;
   readonly attachments: readonly VolumeAttachment[];
 }
+
+/** The names under which lists may be sorted and filtered. */
+export const volumeColumns = {
+  id: { column: 'id', kind: 'uuid' },
+  project_id: { column: 'project_id', kind: 'text' },
+  user_id: { column: 'user_id', kind: 'text' },
+  name: { column: 'name', kind: 'text', nullable: true },
+  description: { column: 'description', kind: 'text', nullable: true },
+  status: { column: 'status', kind: 'text' },
+  size: { column: 'size_gib', kind: 'number' },
+  availability_zone: { column: 'availability_zone', kind: 'text' },
+  volume_type_id: { column: 'volume_type_id', kind: 'uuid' },
+  bootable: { column: 'bootable', kind: 'boolean' },
+  snapshot_id: { column: 'snapshot_id', kind: 'uuid', nullable: true },
+  source_volid: { column: 'source_volid', kind: 'uuid', nullable: true },
+  created_at: { column: 'created_at', kind: 'time' },
+  updated_at: { column: 'updated_at', kind: 'time', nullable: true },
+} as const satisfies Record<string, ListColumn>;
+
+export type VolumeColumn = keyof typeof volumeColumns;
+export type VolumeListQuery = ListQuery<VolumeColumn>;
 
 export interface VolumePage {
   readonly volumes: readonly Volume[];
@@ -97,4 +119,12 @@ export interface VolumesForBackups {
   endRestore(tx: Tx, volumeId: string, facts: RestoredFacts): Promise<void>;
   /** creating, restoring-backup → `status`: error_restoring when the volume was there before, error when it was made for the restore. Repeatable. */
   failRestore(tx: Tx, volumeId: string, status: 'error_restoring' | 'error'): Promise<void>;
+}
+
+/** What snapshots ask of their volume, in the transaction of their request. */
+export interface VolumesForSnapshots {
+  /** Locks the volume, when the caller may see it; 404 otherwise. Volumes are locked before what belongs to them. */
+  lock(tx: Tx, caller: Caller, volumeId: string): Promise<Volume>;
+  /** The same; 400 unless the volume is available or, when `inUse` allows it, in-use. */
+  lockForSnapshot(tx: Tx, caller: Caller, volumeId: string, options: { readonly inUse: boolean }): Promise<Volume>;
 }

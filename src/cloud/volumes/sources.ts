@@ -29,12 +29,13 @@ export interface ImageSources {
 
 export interface SnapshotSource {
   readonly snapshotId: string;
-  readonly volumeId: string;
   readonly pointId: string;
   readonly sizeGib: number;
 }
 
 export interface SnapshotSources {
+  /** Whose snapshot it is, when the caller may see it; 404 otherwise. Locks nothing: volumes are locked before their snapshots. */
+  volumeOf(tx: Tx, caller: Caller, snapshotId: string): Promise<string>;
   /** An available snapshot that the caller may see, its row locked until the transaction ends. 404 and 400 otherwise. */
   sourceFor(tx: Tx, caller: Caller, snapshotId: string): Promise<SnapshotSource>;
   /** How many snapshots the volume has, in whatever state. */

@@ -1,0 +1,136 @@
+/** Volumes: the use cases. What changes a disk is a saga; what it does to rows and states is in the files beside this one. */
+import { notFound } from '../../lib/errors.ts';
+import { isUuid } from '../../lib/ids.ts';
+import type { Log } from '../../lib/log.ts';
+import type { Database } from '../database/service.ts';
+import type { DisksService } from '../disks/service.ts';
+import type { Caller } from '../identity/caller.ts';
+import { authorise, canSee } from '../identity/policy.ts';
+import type { Jobs } from '../jobs/service.ts';
+import type { Quotas } from '../quotas/service.ts';
+import { visibleVolume } from './access.ts';
+import { type Attaching, createAttaching } from './attach.ts';
+import { createVolumeChanges, type VolumeChangesService } from './changes.ts';
+import type { CreateVolumeOrder, Volume, VolumeListQuery, VolumePage, VolumesForBackups, VolumesForSnapshots } from './contract.ts';
+import { createVolumeSaga } from './create.job.ts';
+import { beginCreate } from './create.ts';
+import { deleteVolumeSaga } from './delete.job.ts';
+import { beginDelete, beginForceDelete } from './delete.ts';
+import { extendVolumeSaga } from './extend.job.ts';
+import { createVolumesForBackups } from './for-backups.ts';
+import { createVolumesForSnapshots } from './for-snapshots.ts';
+import type { ImageSources, SnapshotSources } from './sources.ts';
+import { countVolumes, findVolume, listVolumes, metadataInUse } from './store.ts';
+import { findType, findTypeById, listTypes, type VolumeType } from './type-store.ts';
+
+export type { Attaching, AttachOrder, Connection } from './attach.ts';
+export type { ResetOrder } from './changes.ts';
+export type {
+  CreateVolumeOrder,
+  RestoredFacts,
+  Volume,
+  VolumeAttachment,
+  VolumePage,
+  VolumesForBackups,
+  VolumesForSnapshots,
+} from './contract.ts';
+export type { ImageSource, ImageSources, SnapshotSource, SnapshotSources } from './sources.ts';
+export type { VolumeStatus } from './states.ts';
+export type { VolumeType } from './type-store.ts';
+
+export interface VolumeQuery extends Omit<VolumeListQuery, 'projectId' | 'markerId'> {
+  /** Only administrators get those of all projects; for others it is ignored. */
+  readonly allProjects: boolean;
+  readonly marker: string | undefined;
+  readonly withCount: boolean;
+}
+
+export interface VolumeSummary {
+  readonly count: number;
+  readonly sizeGib: number;
+  readonly metadata: Readonly<Record<string, readonly string[]>>;
+}
+
+export interface VolumesService extends Attaching, VolumeChangesService {
+  list(caller: Caller, query: VolumeQuery): Promise<VolumePage>;
+  get(caller: Caller, id: string): Promise<Volume>;
+  summary(caller: Caller, options: { allProjects: boolean }): Promise<VolumeSummary>;
+  /** The row, at once; the disk follows. */
+  create(caller: Caller, order: CreateVolumeOrder): Promise<Volume>;
+  delete(caller: Caller, id: string, options: { cascade: boolean; force: boolean }): Promise<void>;
+  forceDelete(caller: Caller, id: string): Promise<void>;
+  types(caller: Caller): Promise<readonly VolumeType[]>;
+  /** By id; `default` is the default type. */
+  type(caller: Caller, id: string): Promise<VolumeType>;
+  readonly availabilityZone: string;
+  readonly forBackups: VolumesForBackups;
+  readonly forSnapshots: VolumesForSnapshots;
+}
+
+export interface VolumesDeps {
+  readonly database: Database;
+  readonly jobs: Jobs;
+  readonly quotas: Pick<Quotas, 'reserve'>;
+  readonly disks: DisksService;
+  /** Wired by the composition root: those services come later in the order of `src/cloud`. */
+  readonly images: ImageSources;
+  readonly snapshots: SnapshotSources;
+  readonly availabilityZone: string;
+  readonly log: Log;
+}
+
+/** Also defines the sagas of volumes, so it comes before `jobs.startWorking`. */
+export function createVolumesService(deps: VolumesDeps): VolumesService {
+  const { database, jobs } = deps;
+  jobs.define(createVolumeSaga(deps));
+  jobs.define(deleteVolumeSaga(deps));
+  jobs.define(extendVolumeSaga(deps));
+
+  return {
+    ...createAttaching(deps),
+    ...createVolumeChanges(deps),
+    async list(caller, query) {
+      const projectId = scopeOf(caller, query.allProjects);
+      if (query.marker !== undefined) await visibleMarker(database, caller, query.marker);
+      const list: VolumeListQuery = { ...query, projectId, markerId: query.marker };
+      const volumes = query.limit === 0 ? [] : await listVolumes(database.sql, list);
+      return query.withCount ? { volumes, count: (await countVolumes(database.sql, list)).count } : { volumes };
+    },
+    get: (caller, id) => visibleVolume(database.sql, caller, id, 'volume:get'),
+    async summary(caller, { allProjects }) {
+      const projectId = scopeOf(caller, allProjects);
+      const all = { projectId, filters: [], metadata: {}, sort: [], markerId: undefined, limit: 0, offset: 0 };
+      return { ...(await countVolumes(database.sql, all)), metadata: await metadataInUse(database.sql, projectId) };
+    },
+    async create(caller, order) {
+      return await database.transact(async (tx) => {
+        const id = await beginCreate(deps, tx, caller, order);
+        return (await findVolume(tx.sql, id)) as Volume;
+      });
+    },
+    delete: (caller, id, options) => beginDelete(deps, caller, id, options),
+    forceDelete: (caller, id) => beginForceDelete(deps, caller, id),
+    async types(caller) {
+      authorise(caller, 'volume_type:list', { projectId: null });
+      return await listTypes(database.sql);
+    },
+    async type(caller, id) {
+      authorise(caller, 'volume_type:get', { projectId: null });
+      return id === 'default' ? await findType(database.sql, null) : await findTypeById(database.sql, id);
+    },
+    availabilityZone: deps.availabilityZone,
+    forBackups: createVolumesForBackups(deps),
+    forSnapshots: createVolumesForSnapshots(),
+  };
+}
+
+/** Whose volumes a list is about. */
+function scopeOf(caller: Caller, allProjects: boolean): string | undefined {
+  authorise(caller, 'volume:list', { projectId: caller.projectId });
+  return caller.isAdmin && allProjects ? undefined : (caller.projectId ?? '');
+}
+
+async function visibleMarker(database: Database, caller: Caller, id: string): Promise<void> {
+  const volume = isUuid(id) ? await findVolume(database.sql, id) : undefined;
+  if (volume === undefined || !canSee(caller, volume)) throw notFound(`Volume ${id} could not be found.`);
+}

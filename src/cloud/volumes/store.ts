@@ -1,0 +1,168 @@
+/** The only SQL for volumes. Statuses change by compare-and-set on the table of transitions. */
+import { type Kysely, sql } from 'kysely';
+import { listSql } from '../database/lists.ts';
+import { json, type Schema, type StringMap } from '../database/service.ts';
+import { type Volume, type VolumeAttachment, type VolumeListQuery, volumeColumns } from './contract.ts';
+import { type TransitionName, transitions, type VolumeStatus } from './states.ts';
+
+export type Queries = Kysely<Schema>;
+
+const fields = sql.raw(`
+  volumes.id, volumes.project_id AS "projectId", volumes.user_id AS "userId", volumes.name, volumes.description, volumes.status,
+  volumes.previous_status AS "previousStatus", volumes.size_gib AS "sizeGib", volumes.availability_zone AS "availabilityZone",
+  json_build_object('id', volume_types.id, 'name', volume_types.name) AS "volumeType", volumes.bootable, volumes.readonly,
+  volumes.snapshot_id AS "snapshotId", volumes.source_volid AS "sourceVolumeId", volumes.metadata,
+  volumes.image_metadata AS "imageMetadata", volumes.top_layer_id AS "topLayerId",
+  volumes.created_at AS "createdAt", volumes.updated_at AS "updatedAt",
+  coalesce((SELECT json_agg(json_build_object('id', id, 'volumeId', volume_id, 'instanceId', instance_uuid, 'hostName', host_name,
+      'mountpoint', mountpoint, 'mode', mode, 'attachedAt', to_char(attached_at, 'YYYY-MM-DD"T"HH24:MI:SS.US')) ORDER BY attached_at)
+    FROM volume_attachments WHERE volume_id = volumes.id), '[]') AS attachments`);
+const withType = sql.raw('volumes JOIN volume_types ON volume_types.id = volumes.volume_type_id');
+
+export async function findVolume(db: Queries, id: string): Promise<Volume | undefined> {
+  const { rows } = await sql<Volume>`SELECT ${fields} FROM ${withType} WHERE volumes.id = ${id}`.execute(db);
+  return rows[0];
+}
+
+/** Locks the row until the end of the transaction. */
+export async function lockVolume(db: Queries, id: string): Promise<Volume | undefined> {
+  const { rows } = await sql<Volume>`SELECT ${fields} FROM ${withType} WHERE volumes.id = ${id} FOR UPDATE OF volumes`.execute(db);
+  return rows[0];
+}
+
+export async function listVolumes(db: Queries, list: VolumeListQuery): Promise<Volume[]> {
+  const { page } = listSql('volumes', volumeColumns, list);
+  const { rows } = await sql<Volume>`SELECT ${fields} FROM ${withType} ${page}`.execute(db);
+  return rows;
+}
+
+export async function countVolumes(db: Queries, list: VolumeListQuery): Promise<{ count: number; sizeGib: number }> {
+  const { matches } = listSql('volumes', volumeColumns, list);
+  const { rows } = await sql<{
+    count: number;
+    sizeGib: number;
+  }>`SELECT count(*) AS count, coalesce(sum(size_gib), 0) AS "sizeGib" FROM volumes WHERE ${matches}`.execute(db);
+  return rows[0] ?? { count: 0, sizeGib: 0 };
+}
+
+/** All metadata keys with the values that occur. */
+export async function metadataInUse(db: Queries, projectId: string | undefined): Promise<Record<string, string[]>> {
+  const mine = projectId === undefined ? sql`true` : sql`project_id = ${projectId}`;
+  const { rows } = await sql<{
+    key: string;
+    values: string[];
+  }>`SELECT key, array_agg(DISTINCT value ORDER BY value) AS values FROM volumes, jsonb_each_text(metadata) WHERE ${mine} GROUP BY key`.execute(
+    db,
+  );
+  return Object.fromEntries(rows.map(({ key, values }) => [key, values]));
+}
+
+export interface NewVolume {
+  readonly id: string;
+  readonly projectId: string;
+  readonly userId: string;
+  readonly name: string | null;
+  readonly description: string | null;
+  readonly status: VolumeStatus;
+  readonly sizeGib: number;
+  readonly availabilityZone: string;
+  readonly volumeTypeId: string;
+  readonly bootable: boolean;
+  readonly snapshotId: string | null;
+  readonly sourceVolumeId: string | null;
+  readonly metadata: StringMap;
+  readonly imageMetadata: StringMap;
+}
+
+export async function insertVolume(db: Queries, volume: NewVolume): Promise<void> {
+  await db
+    .insertInto('volumes')
+    .values({
+      id: volume.id,
+      project_id: volume.projectId,
+      user_id: volume.userId,
+      name: volume.name,
+      description: volume.description,
+      status: volume.status,
+      size_gib: volume.sizeGib,
+      availability_zone: volume.availabilityZone,
+      volume_type_id: volume.volumeTypeId,
+      bootable: volume.bootable,
+      snapshot_id: volume.snapshotId,
+      source_volid: volume.sourceVolumeId,
+      metadata: json(volume.metadata),
+      image_metadata: json(volume.imageMetadata),
+    })
+    .execute();
+}
+
+export interface VolumeChanges {
+  readonly name?: string | null;
+  readonly description?: string | null;
+  readonly sizeGib?: number;
+  readonly bootable?: boolean;
+  readonly readonly?: boolean;
+  readonly metadata?: StringMap;
+  readonly imageMetadata?: StringMap;
+  readonly previousStatus?: VolumeStatus | null;
+}
+
+const changedColumns = (changes: VolumeChanges) => ({
+  ...(changes.name !== undefined && { name: changes.name }),
+  ...(changes.description !== undefined && { description: changes.description }),
+  ...(changes.sizeGib !== undefined && { size_gib: changes.sizeGib }),
+  ...(changes.bootable !== undefined && { bootable: changes.bootable }),
+  ...(changes.readonly !== undefined && { readonly: changes.readonly }),
+  ...(changes.metadata !== undefined && { metadata: json(changes.metadata) }),
+  ...(changes.imageMetadata !== undefined && { image_metadata: json(changes.imageMetadata) }),
+  ...(changes.previousStatus !== undefined && { previous_status: changes.previousStatus }),
+  updated_at: sql<string>`clock_timestamp()`,
+});
+
+/** Changes what is not the status. */
+export async function updateVolume(db: Queries, id: string, changes: VolumeChanges): Promise<void> {
+  await db.updateTable('volumes').set(changedColumns(changes)).where('id', '=', id).execute();
+}
+
+/**
+ * One transition of the state table, compare-and-set. `to: 'previous'` goes back to where the volume came from. False: the volume is in none
+ * of the states that the transition may start from, or is gone.
+ */
+export async function move(db: Queries, id: string, name: TransitionName, changes: VolumeChanges = {}): Promise<boolean> {
+  const { from, to } = transitions[name];
+  const back = sql<string>`coalesce(previous_status, 'available')`;
+  const moved = await db
+    .updateTable('volumes')
+    .set({ ...changedColumns(changes), status: to === 'previous' ? back : to })
+    .where('id', '=', id)
+    .where('status', 'in', [...from])
+    .executeTakeFirst();
+  return moved.numUpdatedRows > 0n;
+}
+
+/** An administrator's word, or deletion by force: from whatever state. */
+export async function setStatus(db: Queries, id: string, status: VolumeStatus): Promise<void> {
+  await db
+    .updateTable('volumes')
+    .set({ status, previous_status: null, updated_at: sql<string>`clock_timestamp()` })
+    .where('id', '=', id)
+    .execute();
+}
+
+export async function deleteVolume(db: Queries, id: string): Promise<void> {
+  await db.deleteFrom('volumes').where('id', '=', id).execute();
+}
+
+export async function insertAttachment(db: Queries, attachment: Omit<VolumeAttachment, 'attachedAt'>): Promise<void> {
+  const { id, volumeId, instanceId, hostName, mountpoint, mode } = attachment;
+  await db
+    .insertInto('volume_attachments')
+    .values({ id, volume_id: volumeId, instance_uuid: instanceId, host_name: hostName, mountpoint, mode })
+    .execute();
+}
+
+/** Left out `attachmentId`: all of the volume's. */
+export async function deleteAttachments(db: Queries, volumeId: string, attachmentId?: string): Promise<void> {
+  const all = db.deleteFrom('volume_attachments').where('volume_id', '=', volumeId);
+  await (attachmentId === undefined ? all : all.where('id', '=', attachmentId)).execute();
+}
