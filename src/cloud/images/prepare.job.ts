@@ -10,7 +10,8 @@
  * meanwhile. All end alike: base and files go, and the image, if it is still there, is queued for another try. Before the base is given
  * up, the names that it shares with a raw upload are removed, because a base that nobody holds may be merged into.
  */
-import { notAcceptable, storageFull } from '../../engine/image-intake/refusals.ts';
+import { isDiskFull, notAcceptable, storageFull } from '../../engine/image-intake/refusals.ts';
+import { SpaceError } from '../../engine/volumes/errors.ts';
 import { gone } from '../../lib/errors.ts';
 import type { Json } from '../database/service.ts';
 import type { SagaDefinition, StepContext } from '../jobs/saga.ts';
@@ -76,7 +77,11 @@ export function prepareSaga(deps: ImagesDeps): SagaDefinition<PrepareInput> {
     if (virtualBytes === 0) return { pointId: null };
     const sizeBytes = Math.ceil(virtualBytes / sectorBytes) * sectorBytes;
     const plan = { layerId, pointId, home: imageId, sizeBytes, holder: holderOf(imageId) };
-    await context.effect('base', () => deps.disks.createBase(plan, (path) => writeBase(context, path, sizeBytes)));
+    try {
+      await context.effect('base', () => deps.disks.createBase(plan, (path) => writeBase(context, path, sizeBytes)));
+    } catch (error) {
+      throw isDiskFull(error) || error instanceof SpaceError ? storageFull(error) : error;
+    }
     return { pointId };
   }
 
