@@ -1,5 +1,6 @@
 /** Why a backup or a restore failed, in words for the people who asked for it; the original error stays the cause, for the log. */
 import { type DiskRange, isRepositoryError, type RepositoryErrorKind } from '../../engine/repository/errors.ts';
+import { VolumeBackendError } from '../../engine/volumes/errors.ts';
 import { messageOf, ProductError } from '../../lib/errors.ts';
 
 const mib = 1024 ** 2;
@@ -54,6 +55,7 @@ export function reasonOf(error: unknown): string {
     const reason = reasons[error.kind];
     return reason === undefined ? error.message : `${reason}: ${error.message}`;
   }
+  if (error instanceof VolumeBackendError && error.kind === 'no-space') return `No space left on the disk: ${error.message}`;
   if (isSystemError(error, 'ENOSPC') || isSystemError(error, 'EDQUOT')) return 'No space left on the disk.';
   return messageOf(error);
 }
