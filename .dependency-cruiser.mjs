@@ -28,7 +28,7 @@ const engineNeighbours = {
   transfer: ['disk', 'repository', 'stores'],
 };
 
-const tests = '\\.(?:test|contract)\\.ts$';
+const tests = '(?:\\.test|contract-suite)\\.ts$';
 
 const rules = [
   ...floors.slice(0, -1).map((floor, index) => ({
@@ -123,7 +123,7 @@ const rules = [
     name: 'the-product-uses-no-development-packages',
     comment: 'Reason: they are missing where only the product is installed. Remedy: move the package to "dependencies".',
     severity: 'error',
-    from: { path: '^src/', pathNot: [tests, '\\.contract\\.ts$'] },
+    from: { path: '^src/', pathNot: tests },
     to: { dependencyTypes: ['npm-dev'], dependencyTypesNot: ['type-only'], pathNot: 'node_modules/@types/' },
   },
 ];

@@ -6,6 +6,8 @@ import { describe, expect, it } from 'vitest';
 
 const root = join(import.meta.dirname, '..');
 const fileLinesMax = 400;
+/** Tests of one subject are a list, not a thought: they may be longer. */
+const testFileLinesMax = 600;
 const functionLinesMax = 70;
 
 interface Source {
@@ -14,7 +16,7 @@ interface Source {
 }
 
 const isSource = (path: string) => /\.(?:ts|mjs)$/.test(path);
-const isTest = (path: string) => path.endsWith('.test.ts') || path.startsWith('test/');
+const isTest = (path: string) => /\.test\.ts$|(?:^|[/-])contract-suite\.ts$/.test(path) || path.startsWith('test/');
 
 function filesBelow(folder: string): string[] {
   const entries = readdirSync(join(root, folder), { withFileTypes: true, recursive: true });
@@ -85,7 +87,9 @@ describe('the source code', () => {
   });
 
   it(`has no file of more than ${fileLinesMax} lines`, () => {
-    const long = sources.filter(({ path, lines }) => path !== 'src/cloud/database/schema.ts' && lines.length > fileLinesMax);
+    const long = sources.filter(
+      ({ path, lines }) => path !== 'src/cloud/database/schema.ts' && lines.length > (isTest(path) ? testFileLinesMax : fileLinesMax),
+    );
     expect(long.map(({ path, lines }) => `${path}: ${lines.length} lines; which second question does it answer?`)).toEqual([]);
   });
 
@@ -111,7 +115,7 @@ describe('the source code', () => {
 function longFunctions({ path, lines }: Source): string[] {
   return lines.flatMap((line, start) => {
     const opening =
-      /^(\s*)(?:export )?(?:async )?(?:function\*? (\w+).*|(?:const )?(\w+) = (?:async )?(?:<[^>]*>)?\([^)]*\).*=>|(?:async )?(\w+)\([^)]*\).*)\{$/.exec(
+      /^(\s*)(?:export )?(?:async )?(?:function\*? (\w+).*|(?:const )?(\w+) = (?:async )?(?:<[^>]*>)?\([^)]*\).*=> |(?:async )?(\w+)\([^)]*\).*)\{$/.exec(
         line,
       );
     if (opening === null || /^\s*(?:if|for|while|switch|catch|return)\b/.test(line)) return [];
@@ -123,7 +127,12 @@ function longFunctions({ path, lines }: Source): string[] {
   });
 }
 
-const isFactory = (body: readonly string[], indent: string): boolean => body.some((line) => line.startsWith(`${indent}  return {`));
+/** It ends by returning what its closures are called by. */
+const isFactory = (body: readonly string[], indent: string): boolean =>
+  body.some(
+    (line) =>
+      line.startsWith(`${indent}  return {`) || /^return (?:async )?(?:function\b|\(.*=>|\w+ =>)/.test(line.slice(indent.length + 2)),
+  );
 
 it('would see a function that is too long, in each way to write one', () => {
   const body = Array.from({ length: functionLinesMax }, () => '    step();');
