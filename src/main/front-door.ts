@@ -2,7 +2,7 @@
 import fastify from 'fastify';
 import { nativeFront } from '../fronts/native/front.ts';
 import { healthRoutes } from '../fronts/native/health.ts';
-import { blockStorageFront } from '../fronts/openstack/block-storage/front.ts';
+import { blockStorageFront } from '../fronts/openstack/block-storage/plugin.ts';
 import { identityFront } from '../fronts/openstack/identity/plugin.ts';
 import { imageFront } from '../fronts/openstack/image/plugin.ts';
 import type { Log } from '../lib/log.ts';

@@ -1,0 +1,109 @@
+/** What is plugged into what: the services of the cloud, their drivers, and the order in which they begin and end. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { createBackupsService } from '../cloud/backups/service.ts';
+import type { ConnectionTarget, Database } from '../cloud/database/service.ts';
+import { createDisksService } from '../cloud/disks/service.ts';
+import { createIdentityService } from '../cloud/identity/service.ts';
+import { defaultImageLimits } from '../cloud/images/deps.ts';
+import { createImagesService } from '../cloud/images/service.ts';
+import { openJobs } from '../cloud/jobs/service.ts';
+import { createQuotas } from '../cloud/quotas/service.ts';
+import { createSnapshotPorts, createSnapshotsService } from '../cloud/snapshots/service.ts';
+import { createVolumesService, type ImageSources } from '../cloud/volumes/service.ts';
+import { createConfinement } from '../engine/confinement/run-confined.ts';
+import { createImageIntake } from '../engine/image-intake/intake.ts';
+import { createDataMover } from '../engine/transfer/data-mover-client.ts';
+import { createLayeredFiles } from '../engine/volumes/layered-files/create-layered-files.ts';
+import { systemClock } from '../lib/clock.ts';
+import type { Log } from '../lib/log.ts';
+import type { Config } from './config.ts';
+import type { StatePaths } from './state-dir.ts';
+import { createStatusSource } from './status-source.ts';
+
+const availabilityZone = 'nova';
+
+export interface CloudOptions {
+  readonly config: Config;
+  readonly paths: StatePaths;
+  readonly database: Database;
+  readonly connection: ConnectionTarget;
+  readonly log: Log;
+}
+
+export type Cloud = Awaited<ReturnType<typeof composeCloud>>;
+
+export async function composeCloud({ config, paths, database, connection, log }: CloudOptions) {
+  const clock = systemClock;
+  const confinement = createConfinement();
+  const backend = createLayeredFiles({
+    root: paths.volumes,
+    runtimeDir: config.runtimeDir,
+    reserveBytes: config.diskReserveBytes,
+    confinement,
+    log,
+  });
+  const mover = createDataMover({ entryPath: join(import.meta.dirname, 'data-mover.ts'), log });
+  const freeBytes = () => backend.freeBytes();
+
+  const jobs = await openJobs({ database, connection, log });
+  const identity = createIdentityService({ database, clock });
+  const quotas = createQuotas({ database });
+  const disks = createDisksService({ database, backend, log });
+  // Volumes come before images and snapshots, which need them; so volumes know those by their ports.
+  const imageSources: ImageSources = { sourceFor: (...request) => images.sources.sourceFor(...request) };
+  const snapshotPorts = createSnapshotPorts({ disks });
+  const volumes = createVolumesService({ database, jobs, quotas, disks, images: imageSources, snapshots: snapshotPorts, availabilityZone, log });
+  const snapshots = createSnapshotsService({ database, jobs, quotas, disks, volumes: volumes.forSnapshots });
+  const intake = createImageIntake({ imagesDir: paths.images, confinement });
+  const images = createImagesService({ database, jobs, disks, intake, freeBytes, clock, log, limits: defaultImageLimits });
+  const backups = createBackupsService({
+    database,
+    jobs,
+    quotas,
+    disks,
+    mover,
+    volumes: volumes.forBackups,
+    snapshots: snapshots.forBackups,
+    cacheRoot: join(paths.root, 'cache'),
+    freeBytes,
+    availabilityZone,
+    log,
+  });
+
+  return {
+    database,
+    clock,
+    jobs,
+    identity,
+    quotas,
+    volumes,
+    snapshots,
+    images,
+    backups,
+    status: createStatusSource({ database, backups, freeBytes, version: productVersion() }),
+
+    /** What has to be right before the first request is answered. */
+    async prepare(first: { adminPassword: string; repositoryPath: string; keyFile: string }): Promise<void> {
+      await identity.bootstrapIdentity({ adminPassword: first.adminPassword });
+      await backups.ensureDefaultRepository({ storePath: first.repositoryPath, keyFile: first.keyFile });
+      await disks.adoptExports();
+      await images.recover();
+    },
+    /** Begins with the work that an earlier process left. */
+    async startWorking(): Promise<void> {
+      await jobs.startWorking();
+    },
+    async stop(): Promise<void> {
+      images.stop();
+      await jobs.stop();
+      await disks.stop();
+      await mover.stop();
+    },
+  };
+}
+
+function productVersion(): string {
+  const { version } = JSON.parse(readFileSync(join(import.meta.dirname, '../../package.json'), 'utf8')) as { version: string };
+  return version;
+}
