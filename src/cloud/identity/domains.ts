@@ -57,7 +57,7 @@ export function createDomains({ database }: { database: Database }): Domains {
       authoriseDirectory(asker, 'delete_domain');
       await existing(id);
       const deleted = await database.transact((tx) => deleteDisabledDomain(tx.sql, id));
-      if (!deleted) throw notAuthorised('Cannot delete a domain that is enabled, please disable it first.');
+      if (!deleted) throw notAuthorised('Cannot delete a domain that is enabled, please disable it first');
     },
   };
 }

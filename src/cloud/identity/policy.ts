@@ -1,5 +1,5 @@
 /**
- * Who may do what: the one table of the product. A rule is found by the action's name; the longest matching prefix counts.
+ * Who may do what with things that projects own: one rule an action. (`directory-policy.ts` is the table for Identity's own things.)
  *
  * `reader`: any role in the project that owns the thing. `member`: the role member (or admin) there. `admin`: the role admin in any
  * project, which is a cloud admin, as Block Storage and Image have it by default. An admin passes every rule.

@@ -27,7 +27,7 @@ export function createRoles({ database }: { database: Database }): Roles {
   async function changeable(id: string, verb: 'update' | 'delete'): Promise<Role> {
     const role = await existing(id);
     if (!isBuiltIn(role)) return role;
-    throw forbidden(`Unable to ${verb} immutable role resource: \`${id}. Set resource option "immutable" to false first.`);
+    throw forbidden(`Unable to ${verb} immutable role resource: \`${id}\`. Set resource option "immutable" to false first.`);
   }
 
   return {

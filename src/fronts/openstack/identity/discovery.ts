@@ -1,5 +1,9 @@
-import type { DiscoveryPage } from '../shared/service-root.ts';
+import type { FastifyInstance } from 'fastify';
+import { publicBase } from '../shared/links.ts';
+import { serveDiscovery } from '../shared/service-root.ts';
 import { identityPath } from './catalog.ts';
+import type { IdentityFront } from './context.ts';
+import { jsonHome } from './json-home.ts';
 
 const version = (base: string) => ({
   id: 'v3.14',
@@ -9,12 +13,23 @@ const version = (base: string) => ({
   'media-types': [{ base: 'application/json', type: 'application/vnd.openstack.identity-v3+json' }],
 });
 
-export const discoveryPages: readonly DiscoveryPage[] = [
-  {
-    path: '/',
-    code: 300,
-    document: (base) => ({ versions: { values: [version(base)] } }),
-    location: (base) => `${base}${identityPath}/v3/`,
-  },
-  { path: '/v3', code: 200, document: (base) => ({ version: version(base) }) },
-];
+export function discoveryRoutes(app: FastifyInstance, { publicUrl }: IdentityFront): void {
+  serveDiscovery(app, publicUrl, [
+    {
+      path: '/',
+      code: 300,
+      document: (base) => ({ versions: { values: [version(base)] } }),
+      location: (base) => `${base}${identityPath}/v3/`,
+    },
+  ]);
+  app.register(
+    (scope, _options, done) => {
+      scope.get('/', async (request, reply) => {
+        if (request.headers.accept === 'application/json-home') return reply.type('application/json-home').send(jsonHome);
+        return { version: version(publicBase(request, publicUrl)) };
+      });
+      done();
+    },
+    { prefix: '/v3' },
+  );
+}
