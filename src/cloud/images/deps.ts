@@ -12,8 +12,6 @@ export interface ImageLimits {
   readonly virtualBytesMax: number;
 }
 
-export const defaultImageLimits: ImageLimits = { uploadBytesMax: 2 ** 40, virtualBytesMax: 2 ** 44 };
-
 export interface ImagesDeps {
   readonly database: Database;
   readonly jobs: Jobs;
