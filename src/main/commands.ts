@@ -1,8 +1,11 @@
+import { backupCreate } from '../fronts/cli/backup-create.ts';
+import { backupRestore } from '../fronts/cli/backup-restore.ts';
 import type { CliCommand, CliInvocation } from '../fronts/cli/command.ts';
 import { createDoctor } from '../fronts/cli/doctor.ts';
+import { status } from '../fronts/cli/status.ts';
 import { serve } from './serve.ts';
 
 const examineLazily = async (invocation: CliInvocation) => (await import('./examine.ts')).examine(invocation);
 
 /** Every command of `stillpoint`. */
-export const commands: readonly CliCommand[] = [serve, createDoctor(examineLazily)];
+export const commands: readonly CliCommand[] = [serve, status, createDoctor(examineLazily), backupCreate, backupRestore];

@@ -24,6 +24,8 @@ export interface CallOptions {
 
 export interface ApiClient {
   readonly projectId: string | undefined;
+  /** Where the catalog says that an API is. */
+  addressOf(api: ApiName): string;
   /**
    * Calls `path` (it begins with `/` and is relative to the endpoint in the catalog) and returns the parsed answer; undefined when there is none.
    * An answer of 400 or more is thrown as a `CliError` with the server's own words.
@@ -61,6 +63,7 @@ export async function connect(invocation: CliInvocation): Promise<ApiClient> {
 
   return {
     projectId: catalog.projectId,
+    addressOf: (api) => endpointOf(catalog, api),
     call,
     async find<Resource extends { readonly id: string }>(api: ApiName, collection: string, noun: string, nameOrId: string) {
       const plural = collection.slice(collection.lastIndexOf('/') + 1);
