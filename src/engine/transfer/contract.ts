@@ -58,6 +58,8 @@ export interface BackupOutcome {
   readonly readBytes: number;
   /** Bytes added to the store, metadata included. */
   readonly storedBytes: number;
+  /** Why the base could not be used, when it could not: then everything was read. */
+  readonly baseProblem?: string;
 }
 
 export interface RestoreOrder {

@@ -19,7 +19,7 @@ import { PackReader } from '../pack-reader.ts';
 import type { DomainKeys, Repository } from '../repository.ts';
 import { readObject } from '../store-access.ts';
 import { isTombstoned } from '../tombstone.ts';
-import { loadSegment, packCountOf, packOf, type SegmentHandle, sessionOf } from './segment.ts';
+import { loadSegment, packOf, type SegmentHandle, sessionOf } from './segment.ts';
 import { mergeSegments, writePackSegment } from './segment-merge.ts';
 
 /** More segments than this make lookups slow: they are merged until a few are left. */

@@ -63,10 +63,6 @@ export function loadSegment(path: string, hasher: IdHasher): SegmentHandle | und
   }
 }
 
-export function packCountOf(handle: SegmentHandle): number {
-  return handle.retired.byteLength;
-}
-
 export function packOf(handle: SegmentHandle, index: number): IndexedPack {
   const table = Buffer.from(handle.packs);
   const at = index * PACK_RECORD_BYTES;

@@ -1,0 +1,161 @@
+/**
+ * The moving part of a backup: hands leaves to worker threads in ascending order, takes their results in the same order, builds the map
+ * from them, and makes everything durable. Returns what the commit needs.
+ */
+
+import { crashPoint } from '../../lib/crash-points.ts';
+import type { DiskReader } from '../disk/contract.ts';
+import type { ExtentSet } from '../disk/extent-set.ts';
+import type { Commit, CommitFigures } from '../repository/commit.ts';
+import { type DiskMap, rootOf } from '../repository/disk-map.ts';
+import { DiskMapWriter } from '../repository/disk-map-writer.ts';
+import { RepositoryError } from '../repository/errors.ts';
+import { objectNames } from '../repository/format.ts';
+import type { FinishedPack } from '../repository/pack-writer.ts';
+import { type PackReferences, ReferenceCounts } from '../repository/reference-counts.ts';
+import { guarded } from '../repository/store-access.ts';
+import type { BackupWork } from './backup.ts';
+import { type DomainTools, toolsOf } from './domain-access.ts';
+import { type BackupPlan, leavesOf } from './leaf-plan.ts';
+import { SessionPacks } from './session-packs.ts';
+import type { PoolJob } from './worker-pool.ts';
+import type { BackupContext, BackupLeafResult, BackupTask, BackupWorkerEnd } from './worker-protocol.ts';
+
+/** Below this much to read a second thread, with a pack of its own to flush, costs more than it brings. */
+const BYTES_PER_WORKER_MIN = 8 * 1024 * 1024;
+
+export interface BackupBase {
+  readonly commit: Commit;
+  /** Its tombstone is not there: what it needs is there, by the rules of collection. */
+  readonly isLive: boolean;
+  readonly changed: ExtentSet;
+}
+
+export interface SessionResult {
+  readonly map: DiskMap;
+  readonly root: string;
+  readonly packs: readonly PackReferences[];
+  readonly figures: CommitFigures;
+}
+
+interface Session {
+  readonly work: BackupWork;
+  readonly plan: BackupPlan;
+  readonly tools: DomainTools;
+  readonly references: ReferenceCounts;
+  readonly metadata: SessionPacks;
+  readonly writer: DiskMapWriter;
+  readBytes: number;
+}
+
+export async function runBackupSession(
+  work: BackupWork,
+  reader: DiskReader,
+  plan: BackupPlan,
+  base: BackupBase | undefined,
+  context: BackupContext,
+): Promise<SessionResult> {
+  const tools = toolsOf(work.repository.store, work.repository.id, work.keys);
+  const references = ReferenceCounts.from(base?.commit.packs ?? []);
+  const metadata = new SessionPacks({ tools, session: work.order.session, kind: 'metadata', sequence: new Int32Array(work.sequence) });
+  try {
+    const writer = await DiskMapWriter.begin({
+      base: base?.commit.map,
+      sizeBytes: reader.sizeBytes,
+      nodes: tools.nodes,
+      hasher: tools.hasher,
+      references,
+      store: async (encoded, id) => {
+        await metadata.prepare();
+        return metadata.addFrame(encoded, id);
+      },
+    });
+    const session: Session = { work, plan, tools, references, metadata, writer, readBytes: 0 };
+    const data = await moveLeaves(session, context);
+    return await complete(session, data, base);
+  } catch (error) {
+    await metadata.abort();
+    throw error;
+  }
+}
+
+async function moveLeaves(session: Session, context: BackupContext): Promise<readonly FinishedPack[]> {
+  const { plan, work, references } = session;
+  if (plan.changed.isEmpty) return [];
+  const job = await work.deps.pool.open(context, Math.ceil(plan.readBytes / BYTES_PER_WORKER_MIN));
+  try {
+    await runLeaves(session, job);
+    const ends = await job.finish<BackupWorkerEnd>();
+    for (const pack of ends.flatMap((end) => end.sharedPacks)) references.describe({ ...pack, kind: 'data' });
+    return ends.flatMap((end) => end.packs);
+  } catch (error) {
+    await job.abort();
+    throw error;
+  }
+}
+
+interface RunningLeaf {
+  readonly leafIndex: number;
+  readonly result: Promise<BackupLeafResult>;
+}
+
+async function runLeaves(session: Session, job: PoolJob): Promise<void> {
+  const running: RunningLeaf[] = [];
+  const { signal } = session.work.options;
+  for (const leaf of leavesOf(session.plan)) {
+    signal.throwIfAborted();
+    if (running.length === job.window) await takeLeaf(session, running.shift() as RunningLeaf);
+    const before = await session.writer.baseLeaf(leaf.leafIndex);
+    const base = before.address === undefined ? {} : { base: { id: before.id, address: before.address } };
+    const task: BackupTask = { ...leaf, ...base };
+    const result = job.run<BackupLeafResult>(task);
+    // Reported when its turn comes; until then it must not count as unhandled.
+    result.catch(() => {});
+    running.push({ leafIndex: leaf.leafIndex, result });
+  }
+  for (const leaf of running) {
+    signal.throwIfAborted();
+    await takeLeaf(session, leaf);
+  }
+}
+
+async function takeLeaf(session: Session, { leafIndex, result }: RunningLeaf): Promise<void> {
+  const { leaf, readBytes, references } = await result;
+  for (const [pack, change] of references) session.references.add(pack, change);
+  if (leaf !== undefined)
+    await session.writer.put(leafIndex, bufferOf(leaf.id), leaf.encoded === undefined ? undefined : bufferOf(leaf.encoded));
+  session.readBytes += readBytes;
+  session.work.options.onProgress?.(session.readBytes, session.plan.readBytes);
+}
+
+async function complete(session: Session, data: readonly FinishedPack[], base: BackupBase | undefined): Promise<SessionResult> {
+  const { references, metadata, writer, tools, work } = session;
+  const map = await writer.finish();
+  const written = [...data, ...(await metadata.finish())];
+  for (const pack of written) references.describe(pack);
+  crashPoint('backup.packs-durable');
+  const packs = references.list();
+  await checkPacks(session, packs, base);
+  work.options.signal.throwIfAborted();
+  const storedBytes = written.reduce((sum, pack) => sum + pack.lengthBytes, 0);
+  const figures = { objectCount: data.length, readBytes: session.readBytes, storedBytes };
+  return { map, packs, figures, root: rootOf(map, tools.hasher).toString('hex') };
+}
+
+/** Sees every pack that a live base does not vouch for. */
+async function checkPacks({ tools }: Session, packs: readonly PackReferences[], base: BackupBase | undefined): Promise<void> {
+  const vouched = new Set(base?.isLive ? base.commit.packs.map((pack) => pack.name) : []);
+  for (const pack of packs) {
+    if (vouched.has(pack.name)) continue;
+    const objectName = objectNames.pack(pack.name);
+    const lengthBytes = await guarded(objectName, async () => tools.store.length(objectName));
+    if (lengthBytes === pack.lengthBytes) continue;
+    throw new RepositoryError('missing', `the pack ${objectName} has ${lengthBytes ?? 'no'} bytes instead of ${pack.lengthBytes}`, {
+      objectName,
+    });
+  }
+}
+
+function bufferOf(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}

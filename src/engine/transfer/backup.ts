@@ -1,0 +1,169 @@
+/**
+ * A backup: from a frozen disk to a commit.
+ *
+ * Order: earlier attempts are ended → base and plan → leaves, in worker threads, whose packs become durable as they fill → metadata packs →
+ * every pack that the base does not vouch for is seen to exist with its length → commit. Until the commit nothing of the session is
+ * visible, so dying anywhere before leaves packs that nobody refers to; dying after it leaves a complete backup, which the next attempt
+ * finds.
+ *
+ * A failed or aborted session removes its packs, unless the commit was tried: an error there may hide a success, so the name is fenced
+ * first, and when the fence loses, the backup exists.
+ *
+ * A base that cannot be read costs a full read, never the backup.
+ */
+
+import { crashPoint } from '../../lib/crash-points.ts';
+import { messageOf } from '../../lib/errors.ts';
+import type { Log } from '../../lib/log.ts';
+import type { DiskReader } from '../disk/contract.ts';
+import { ExtentSet } from '../disk/extent-set.ts';
+import { openDisk } from '../disk/open-disk.ts';
+import { type Commit, putCommit, putFence, readCommit } from '../repository/commit.ts';
+import { isDamage, isRepositoryError, RepositoryError, type RepositoryErrorKind } from '../repository/errors.ts';
+import { checkSession, LEAF_BYTES } from '../repository/format.ts';
+import { createRecentChunks } from '../repository/index/recent-chunks.ts';
+import type { DomainKeys, Repository } from '../repository/repository.ts';
+import { isTombstoned } from '../repository/tombstone.ts';
+import { type BackupBase, runBackupSession, type SessionResult } from './backup-session.ts';
+import type { BackupOrder, BackupOutcome, MoverCallOptions } from './contract.ts';
+import { accessOf } from './domain-access.ts';
+import { findOutcome, outcomeOf, removePacks, settleFormerSessions } from './former-sessions.ts';
+import type { IndexCache, IndexLease } from './index-cache.ts';
+import { type BackupPlan, planBackup } from './leaf-plan.ts';
+import type { WorkerPool } from './worker-pool.ts';
+
+export interface TransferDeps {
+  readonly pool: WorkerPool;
+  readonly indexes: IndexCache;
+  readonly now: () => Date;
+  readonly log: Log;
+}
+
+/** What all parts of one backup share. */
+export interface BackupWork {
+  readonly deps: TransferDeps;
+  readonly order: BackupOrder;
+  readonly options: MoverCallOptions;
+  readonly repository: Repository;
+  readonly keys: DomainKeys;
+  /** One 32-bit counter: the next sequence number of a pack. */
+  readonly sequence: SharedArrayBuffer;
+}
+
+export async function runBackup(
+  deps: TransferDeps,
+  repository: Repository,
+  order: BackupOrder,
+  options: MoverCallOptions,
+): Promise<BackupOutcome> {
+  checkSession(order.session);
+  const keys = await repository.createDomain(order.domain);
+  const earlier =
+    (await settleFormerSessions(repository, keys, order.formerSessions, deps.now)) ?? (await findOutcome(repository, keys, order.session));
+  if (earlier !== undefined) return earlier;
+  const work: BackupWork = { deps, order, options, repository, keys, sequence: new SharedArrayBuffer(4) };
+  const reader = openDisk(order.source);
+  try {
+    return await backUp(work, reader);
+  } finally {
+    reader.close();
+  }
+}
+
+async function backUp(work: BackupWork, reader: DiskReader): Promise<BackupOutcome> {
+  const found = await findBase(work);
+  if (typeof found === 'object') {
+    try {
+      return await attempt(work, reader, found);
+    } catch (error) {
+      // Only a node of the base's map can be damaged here: everything else was just written.
+      if (!isDamage(error)) throw error;
+      work.deps.log.warn({ error: error.message, session: found.commit.session }, 'the base of a backup is damaged, everything is read');
+      return { ...(await attempt(work, reader, undefined)), baseProblem: error.message };
+    }
+  }
+  const outcome = await attempt(work, reader, undefined);
+  return found === undefined ? outcome : { ...outcome, baseProblem: found };
+}
+
+/** What is wrong with the base, and not with the way to it. */
+const unusableBase: ReadonlySet<RepositoryErrorKind> = new Set(['corrupted', 'missing', 'not-found']);
+
+/** The base of an incremental; a text when there should be one and it cannot be used. */
+async function findBase({ order, repository, keys, deps }: BackupWork): Promise<BackupBase | string | undefined> {
+  if (order.base === undefined) return undefined;
+  const { session, root, changed } = order.base;
+  try {
+    const found = await readCommit(repository, keys, session);
+    if (found?.kind !== 'commit') throw new RepositoryError('not-found', `there is no commit of session ${session}`);
+    if (found.commit.root !== root) throw new RepositoryError('corrupted', `the commit of session ${session} has another root`);
+    const isLive = !(await isTombstoned(repository, session));
+    return { commit: found.commit, isLive, changed: ExtentSet.decode(Buffer.from(changed, 'base64')) };
+  } catch (error) {
+    if (error instanceof RepositoryError && !unusableBase.has(error.kind)) throw error;
+    deps.log.warn({ error: messageOf(error), session }, 'the base of a backup cannot be used, everything is read');
+    return messageOf(error);
+  }
+}
+
+async function attempt(work: BackupWork, reader: DiskReader, base: BackupBase | undefined): Promise<BackupOutcome> {
+  const { order, deps, repository, keys, options } = work;
+  const plan = planBackup(reader, base === undefined ? undefined : { changed: base.changed, sizeBytes: base.commit.map.sizeBytes });
+  // Without anything to read there is nothing to look up, and nothing to learn.
+  const lease = plan.readBytes === 0 ? undefined : await deps.indexes.acquire(repository, keys, order.repository.cacheDir);
+  let committed = false;
+  try {
+    if (base === undefined) await lease?.index.catchUp(options.signal);
+    const context = await contextOf(work, plan, lease);
+    const result = await runBackupSession(work, reader, plan, base, context);
+    const outcome = await publish(work, result, base);
+    committed = true;
+    return outcome;
+  } catch (error) {
+    if (!committed) await removePacks(repository.store, order.session);
+    throw options.signal.aborted ? new RepositoryError('aborted', 'the backup was aborted', { cause: error }) : error;
+  } finally {
+    lease?.release(order.session, committed);
+  }
+}
+
+async function contextOf(work: BackupWork, plan: BackupPlan, lease: IndexLease | undefined) {
+  const { order, repository, keys, sequence } = work;
+  return {
+    kind: 'backup',
+    access: accessOf(order.repository.store, repository, keys),
+    session: order.session,
+    source: order.source,
+    sequence,
+    recent: createRecentChunks(Math.ceil(plan.readBytes / (LEAF_BYTES / 128))),
+    segments: (await lease?.index.segments()) ?? [],
+    ...(lease === undefined ? {} : { indexFolder: lease.index.beginSession(order.session) }),
+  } as const;
+}
+
+async function publish(work: BackupWork, result: SessionResult, base: BackupBase | undefined): Promise<BackupOutcome> {
+  const { order, repository, keys, deps } = work;
+  const commit: Commit = {
+    session: order.session,
+    domain: keys.domain,
+    parentSession: base?.commit.session,
+    map: result.map,
+    root: result.root,
+    packs: result.packs,
+    committedAt: deps.now().toISOString(),
+    figures: result.figures,
+    description: order.describe,
+  };
+  crashPoint('backup.before-commit');
+  try {
+    const { lengthBytes } = await putCommit(repository, keys, commit);
+    crashPoint('backup.after-commit');
+    return outcomeOf(commit, lengthBytes);
+  } catch (error) {
+    if (isRepositoryError(error, 'conflict')) throw error;
+    if ((await putFence(repository, keys, order.session)) === 'fenced') throw error;
+    const outcome = await findOutcome(repository, keys, order.session);
+    if (outcome === undefined) throw error;
+    return outcome;
+  }
+}
