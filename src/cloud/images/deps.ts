@@ -12,6 +12,9 @@ export interface ImageLimits {
   readonly virtualBytesMax: number;
 }
 
+/** 1 TiB and 16 TiB. */
+export const defaultImageLimits: ImageLimits = { uploadBytesMax: 2 ** 40, virtualBytesMax: 2 ** 44 };
+
 export interface ImagesDeps {
   readonly database: Database;
   readonly jobs: Jobs;

@@ -7,7 +7,7 @@ import type { ImageSources } from '../volumes/sources.ts';
 import { authorise, visibleImage } from './access.ts';
 import { applyChanges, checkLimits, checkSizes, checkVisibility, withoutRepeats } from './changes.ts';
 import { type DeleteInput, deleteKind, deleteSaga } from './delete.job.ts';
-import type { ImageLimits, ImagesDeps } from './deps.ts';
+import type { ImagesDeps } from './deps.ts';
 import type { Image, ImageChange, NewImage } from './image.ts';
 import { type ImageQuery, listImages } from './list.ts';
 import { prepareKind, prepareSaga } from './prepare.job.ts';
@@ -15,9 +15,6 @@ import { imageSources } from './source.ts';
 import type { TransitionName } from './states.ts';
 import { changeStatus, deleteImage, findImage, insertImage, lockImage, saveImage } from './store.ts';
 import { createImageBytes, type ImageDownload, type UploadBody } from './upload.ts';
-
-/** 1 TiB and 16 TiB. */
-export const defaultImageLimits: ImageLimits = { uploadBytesMax: 2 ** 40, virtualBytesMax: 2 ** 44 };
 
 export interface ImagesService {
   create(caller: Caller, order: NewImage): Promise<Image>;
