@@ -41,6 +41,11 @@ export function createExports(deps: ExportsDeps): Exports {
 
   async function follow(sql: Sql, disk: DiskState): Promise<DiskState> {
     if (disk.exported === undefined) return disk;
+    if (disk.exported.target.processId === 0) {
+      await endUnfinished(disk, disk.exported);
+      await forgetExport(sql, disk.volumeId);
+      return await loadDisk(sql, disk.volumeId);
+    }
     const state = await backend.inspectExport(disk.exported.target);
     if (await mustRecord(disk, disk.exported, state)) await recordPlannedFreeze(sql, disk);
     if (!state.alive) {
@@ -50,6 +55,11 @@ export function createExports(deps: ExportsDeps): Exports {
       await forgetExport(sql, disk.volumeId);
     }
     return await loadDisk(sql, disk.volumeId);
+  }
+
+  /** Starting it was interrupted. If it runs, nobody was ever told where; the backend finds it by its id when it is asked to start it again. */
+  async function endUnfinished(disk: DiskState, { target, readOnly }: ExportRow): Promise<void> {
+    await backend.closeExport(await backend.openExport(target.id, disk.chain.map(layerOf), { readOnly }));
   }
 
   async function mustRecord(disk: DiskState, exported: ExportRow, state: ExportState): Promise<boolean> {

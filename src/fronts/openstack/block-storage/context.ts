@@ -1,5 +1,6 @@
 import type { BackupsService } from '../../../cloud/backups/service.ts';
 import type { Quotas } from '../../../cloud/quotas/service.ts';
+import type { SnapshotsService } from '../../../cloud/snapshots/service.ts';
 import type { VolumesService } from '../../../cloud/volumes/service.ts';
 import type { TokenValidator } from '../shared/authentication.ts';
 
@@ -8,6 +9,7 @@ export interface BlockStorageFront {
   readonly identity: TokenValidator;
   readonly quotas: Quotas;
   readonly volumes: VolumesService;
+  readonly snapshots: SnapshotsService;
   readonly backups: BackupsService;
   readonly publicUrl: string | undefined;
 }

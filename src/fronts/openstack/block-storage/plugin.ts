@@ -13,8 +13,11 @@ import type { BlockStorageFront } from './context.ts';
 import { registerExtensionRoutes } from './extensions.ts';
 import { registerLimitRoutes } from './limits.ts';
 import { registerQuotaRoutes } from './quota-sets.ts';
+import { registerSnapshotRoutes } from './snapshots.ts';
 import { highestMicroversion, lowestMicroversion, versionsDocument } from './versions.ts';
+import { registerVolumeActionRoutes } from './volume-actions.ts';
 import { registerVolumeTypeRoutes } from './volume-types.ts';
+import { registerVolumeRoutes } from './volumes.ts';
 
 const servicePath = '/volume';
 const contentTypes = ['application/json', 'application/vnd.openstack.volume+json'] as const;
@@ -43,6 +46,9 @@ const guardedRoutes =
     app.addHook('onRequest', ownProjectOnly);
     acceptJson(app, { contentTypes, brokenMessage: 'cannot understand JSON' });
     const groups = [
+      registerVolumeRoutes,
+      registerVolumeActionRoutes,
+      registerSnapshotRoutes,
       registerVolumeTypeRoutes,
       registerQuotaRoutes,
       registerLimitRoutes,
