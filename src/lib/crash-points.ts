@@ -13,6 +13,7 @@ interface ArmedPoint {
 }
 
 let armed: ArmedPoint | undefined;
+let recorder: { readonly names: Set<string>; readonly onFirst: ((name: string) => void) | undefined } | undefined;
 
 /** Arms one point. `afterHits` = how many times the point is passed unharmed first. Called by composition roots and tests only. */
 export function armCrashPoint(name: string, action: CrashAction, afterHits = 0): void {
@@ -23,8 +24,24 @@ export function disarmCrashPoints(): void {
   armed = undefined;
 }
 
+/** From now on keeps the names that are passed, in order, and tells each when it is passed first. For tests that go through them one by one. */
+export function recordCrashPoints(onFirst?: (name: string) => void): { stop(): string[] } {
+  const own = { names: new Set<string>(), onFirst };
+  recorder = own;
+  return {
+    stop() {
+      if (recorder === own) recorder = undefined;
+      return [...own.names];
+    },
+  };
+}
+
 /** Marks an instant. Ends the process with SIGKILL, or throws, when a test armed this name. */
 export function crashPoint(name: string): void {
+  if (recorder !== undefined && !recorder.names.has(name)) {
+    recorder.names.add(name);
+    recorder.onFirst?.(name);
+  }
   if (armed === undefined || armed.name !== name) return;
   if (armed.remainingHits > 0) {
     armed.remainingHits -= 1;

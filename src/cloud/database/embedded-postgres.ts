@@ -46,7 +46,7 @@ const socketPathBytesMax = 107;
 const socketName = '.s.PGSQL.5432';
 const logBytesMax = 16 * 2 ** 20;
 const defaultBallastBytes = 64 * 2 ** 20;
-const watchEveryMs = 1_000;
+const watchEveryMs = 500;
 const restartPauseMsMax = 30_000;
 // "SP" and a room number: which service owns the state directory.
 const instanceLock = 0x5350_0001;
@@ -155,7 +155,7 @@ function settingsOf(durable: boolean): Record<string, string> {
     shared_buffers: '64MB',
     // Said although they are the defaults: the product's promises rest on them.
     fsync: flush,
-    synchronous_commit: flush,
+    synchronous_commit: 'on',
     full_page_writes: flush,
     min_wal_size: '32MB',
     max_wal_size: '512MB',

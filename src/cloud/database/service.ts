@@ -2,7 +2,8 @@
  * The database of one process: a pool for queries, transactions with callbacks that run after the commit, and dedicated sessions for
  * what lives as long as a connection does (advisory locks, LISTEN).
  */
-import { type CompiledQuery, Kysely, PostgresDialect, type Transaction } from 'kysely';
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { type CompiledQuery, Kysely, PostgresDialect, type PostgresPool, type Transaction } from 'kysely';
 import pg from 'pg';
 import type { Log } from '../../lib/log.ts';
 import { type ConnectionTarget, clientConfig } from './connection.ts';
@@ -18,7 +19,10 @@ export interface Tx {
 }
 
 export interface Database {
-  /** For reads and single statements outside a transaction. Never inside `transact`: it is another connection. */
+  /**
+   * For reads and single statements outside a transaction. Inside `transact` it throws: it would be a second connection, which does not
+   * see what the transaction wrote, and enough requests that hold one connection and wait for another wait for ever.
+   */
   readonly sql: Kysely<Schema>;
   /**
    * Runs `work` in one READ COMMITTED transaction. After a deadlock or a serialization failure the whole of `work` runs again, a few
@@ -49,13 +53,22 @@ export function openDatabase(options: DatabaseOptions): Database {
   const pool = new pg.Pool({ ...clientConfig(options.connection, 'stillpoint'), max: options.poolMax, idleTimeoutMillis: 0 });
   // An idle connection that breaks has no query to fail; the pool replaces it.
   pool.on('error', (error) => log.warn({ error: error.message }, 'a database connection was lost'));
-  const sql = new Kysely<Schema>({ dialect: new PostgresDialect({ pool }) });
+  // One that breaks while it is in use fails its query and says it again as an event, which would end the process if nobody heard it.
+  pool.on('connect', (client) => client.on('error', () => {}));
+  const transactions = new AsyncLocalStorage<{ open: boolean }>();
+  const sql = new Kysely<Schema>({ dialect: new PostgresDialect({ pool: guarded(pool, () => transactions.getStore()?.open === true) }) });
 
   async function attempt<T>(work: (tx: Tx) => Promise<T>): Promise<T> {
     const callbacks: (() => void)[] = [];
+    const state = { open: true };
     const result = await sql
       .transaction()
-      .execute((transaction) => work({ sql: transaction, afterCommit: (callback) => void callbacks.push(callback) }));
+      .execute((transaction) =>
+        transactions.run(state, () => work({ sql: transaction, afterCommit: (callback) => void callbacks.push(callback) })),
+      )
+      .finally(() => {
+        state.open = false;
+      });
     for (const callback of callbacks) {
       try {
         callback();
@@ -88,6 +101,18 @@ export function openDatabase(options: DatabaseOptions): Database {
       return client;
     },
     close: () => sql.destroy(),
+  };
+}
+
+/** The part of the pool that Kysely uses; it refuses a second connection to whoever is inside a transaction. */
+function guarded(pool: pg.Pool, isInTransaction: () => boolean): PostgresPool {
+  return {
+    options: pool.options,
+    connect: () => {
+      if (isInTransaction()) throw new Error('a second database connection inside a transaction: use tx.sql there');
+      return pool.connect();
+    },
+    end: () => pool.end(),
   };
 }
 
