@@ -3,9 +3,19 @@ import { backupRestore } from '../fronts/cli/backup-restore.ts';
 import type { CliCommand, CliInvocation } from '../fronts/cli/command.ts';
 import { createDoctor } from '../fronts/cli/doctor.ts';
 import { status } from '../fronts/cli/status.ts';
+import { volumeConnect } from '../fronts/cli/volume-connect.ts';
+import { volumeDisconnect } from '../fronts/cli/volume-disconnect.ts';
 import { serve } from './serve.ts';
 
 const examineLazily = async (invocation: CliInvocation) => (await import('./examine.ts')).examine(invocation);
 
 /** Every command of `stillpoint`. */
-export const commands: readonly CliCommand[] = [serve, status, createDoctor(examineLazily), backupCreate, backupRestore];
+export const commands: readonly CliCommand[] = [
+  serve,
+  status,
+  createDoctor(examineLazily),
+  volumeConnect,
+  volumeDisconnect,
+  backupCreate,
+  backupRestore,
+];
