@@ -194,8 +194,10 @@ function launchDetached(args: readonly string[], daemon: ConfinedDaemon, caged: 
     info.on('error', (cause) => fail(cause.message, cause));
     info.on('data', (chunk: Buffer) => {
       report += chunk.toString('latin1');
+      // The id comes first, but bubblewrap goes on writing: when nobody reads any more it dies, and the program never starts.
+      if (!report.includes('}')) return;
       const processId = /"child-pid":\s*(\d+)/.exec(report)?.[1];
-      if (processId === undefined) return;
+      if (processId === undefined) return fail(`its cage reported ${report}`);
       settle();
       resolve({ processId: Number(processId) });
     });

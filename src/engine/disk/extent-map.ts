@@ -109,14 +109,19 @@ export class ExtentMap {
   }
 }
 
-/** What is seen from above: `upper` where it knows something, else `lower`, and nothing past the end of `upper`. */
+/**
+ * What is seen from above: `upper` where it knows something, else `lower`, and nothing past the end of `upper`. Where `lower` ends
+ * earlier there are zeroes, said outright: otherwise what lies below both would show through.
+ */
 export function overlay(upper: ExtentMap, lower: ExtentMap): ExtentMap {
   const seen = new ExtentMap(upper.limitBytes);
   let below = 0;
   const showLower = (from: number, to: number): void => {
     while (below < lower.length && lower.end(below) <= from) below += 1;
-    for (let i = below; i < lower.length && lower.start(i) < to; i += 1)
+    for (let i = below; i < lower.length && lower.start(i) < to; i += 1) {
       copyPart(lower, i, Math.max(from, lower.start(i)), Math.min(to, lower.end(i)), seen);
+    }
+    seen.append(Math.max(from, lower.limitBytes), to, ZERO, 0);
   };
   let position = 0;
   for (let i = 0; i < upper.length; i += 1) {

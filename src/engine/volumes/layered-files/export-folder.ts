@@ -10,6 +10,7 @@ import type { DiskExport } from '../contract.ts';
 
 /** The kernel's limit for names of unix sockets, without the final zero. */
 const socketPathBytesMax = 107;
+const logBytesShown = 2000;
 const folderNameLength = 12;
 const socketNameLength = 'n-'.length + 32;
 
@@ -53,4 +54,9 @@ export async function readExport(folder: ExportFolder): Promise<DiskExport | und
 
 export async function removeExportFolder(folder: ExportFolder): Promise<void> {
   await rm(folder.path, { recursive: true, force: true });
+}
+
+/** The end of what the daemon printed. */
+export async function readLog(logPath: string): Promise<string> {
+  return (await readFile(logPath, 'utf8').catch(() => '')).trim().slice(-logBytesShown);
 }

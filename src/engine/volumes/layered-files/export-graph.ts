@@ -29,9 +29,12 @@ export interface ExportGraph {
   readonly nodeNames: ReadonlySet<string>;
 }
 
+/** QEMU wants ids to begin with a letter. */
+export const daemonExportId = (exportId: string): string => `export-${exportId}`;
+
 export async function readGraph(monitor: QmpClient, exportId: string): Promise<ExportGraph> {
   const exports = await monitor.execute<readonly BlockExport[]>('query-block-exports');
-  const topNode = exports.find((candidate) => candidate.id === exportId)?.['node-name'];
+  const topNode = exports.find((candidate) => candidate.id === daemonExportId(exportId))?.['node-name'];
   if (topNode === undefined) throw new VolumeBackendError('mismatch', 'the storage daemon does not have the export');
   const graph = await monitor.execute<BlockGraph>('x-debug-query-block-graph');
   const named = await monitor.execute<readonly NamedNode[]>('query-named-block-nodes', { flat: true });

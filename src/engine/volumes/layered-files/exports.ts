@@ -14,8 +14,16 @@ import type { Confinement } from '../../confinement/run-confined.ts';
 import type { DiskExport, ExportState, LayerChain } from '../contract.ts';
 import { VolumeBackendError } from '../errors.ts';
 import { blockNode, nodeNamesOf } from './block-nodes.ts';
-import { type ExportFolder, exportFolderOf, makeExportFolder, readExport, recordExport, removeExportFolder } from './export-folder.ts';
-import { readGraph } from './export-graph.ts';
+import {
+  type ExportFolder,
+  exportFolderOf,
+  makeExportFolder,
+  readExport,
+  readLog,
+  recordExport,
+  removeExportFolder,
+} from './export-folder.ts';
+import { daemonExportId, readGraph } from './export-graph.ts';
 import { findStorageDaemon, storageDaemon } from './find-process.ts';
 import type { LayerFile, LayerPaths } from './layer-paths.ts';
 import type { OpenMarks } from './open-marks.ts';
@@ -95,7 +103,12 @@ async function start(deps: ExportDeps, plan: Start): Promise<DiskExport> {
   });
   crashPoint('export:launch:after');
   const diskExport: DiskExport = { id: plan.id, home: plan.home, ...sockets, processId };
-  await waitUntilServing(diskExport);
+  try {
+    await waitUntilServing(diskExport, plan.folder.logPath);
+  } catch (error) {
+    await endByForce(processId, plan.id);
+    throw error;
+  }
   if (!plan.readOnly) await deps.marks.set(plan.files.at(-1) as LayerFile, { owner: plan.id, processId });
   await recordExport(plan.folder, diskExport);
   return diskExport;
@@ -111,7 +124,7 @@ function daemonArguments(plan: Start, sockets: { socketPath: string; monitorPath
     backing = nodeNamesOf(file).format;
   });
   args.push('--nbd-server', `addr.type=unix,addr.path=${escapeComma(sockets.socketPath)},max-connections=${connectionsMax}`);
-  add('export', { type: 'nbd', id: plan.id, 'node-name': backing, name: nbdExportName, writable: !plan.readOnly });
+  add('export', { type: 'nbd', id: daemonExportId(plan.id), 'node-name': backing, name: nbdExportName, writable: !plan.readOnly });
   // Last, so that a monitor that answers means a disk that is served.
   args.push('--chardev', `socket,id=monitor,path=${escapeComma(sockets.monitorPath)},server=on,wait=off`, '--monitor', 'chardev=monitor');
   return args;
@@ -120,7 +133,7 @@ function daemonArguments(plan: Start, sockets: { socketPath: string; monitorPath
 /** In option strings a comma ends a value. */
 const escapeComma = (path: string): string => path.replaceAll(',', ',,');
 
-async function waitUntilServing(target: DiskExport): Promise<void> {
+async function waitUntilServing(target: DiskExport, logPath: string): Promise<void> {
   const deadline = performance.now() + startTimeoutMs;
   for (;;) {
     try {
@@ -129,7 +142,7 @@ async function waitUntilServing(target: DiskExport): Promise<void> {
     } catch (error) {
       if (performance.now() > deadline) throw error;
       if (!isProcessAlive(target.processId, target.id) && !(await isStarting(target))) {
-        throw new VolumeBackendError('failed', `${storageDaemon} ended at its start`, { cause: error });
+        throw new VolumeBackendError('failed', `${storageDaemon} ended at its start: ${await readLog(logPath)}`, { cause: error });
       }
     }
     await sleep(2);

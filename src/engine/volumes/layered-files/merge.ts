@@ -24,6 +24,8 @@ import type { LayerFile, LayerPaths } from './layer-paths.ts';
 import { nameOf, type OfflineTools } from './offline-tools.ts';
 import type { OpenMarks } from './open-marks.ts';
 
+const progressPauseMs = 250;
+
 export interface MergeDeps {
   readonly paths: LayerPaths;
   readonly marks: OpenMarks;
@@ -110,7 +112,13 @@ async function commit(
   totalBytes: number,
   { signal, onProgress }: CallOptions,
 ): Promise<void> {
-  await deps.tools.commit(chain, { signal, onFraction: (done) => onProgress?.(Math.round(done * totalBytes), totalBytes) });
+  let reportedAtMs = Number.NEGATIVE_INFINITY;
+  const onFraction = (done: number): void => {
+    if (done < 1 && performance.now() - reportedAtMs < progressPauseMs) return;
+    reportedAtMs = performance.now();
+    onProgress?.(Math.round(done * totalBytes), totalBytes);
+  };
+  await deps.tools.commit(chain, { signal, onFraction });
 }
 
 async function standOn(deps: MergeDeps, child: LayerFile, below: Layer): Promise<void> {
