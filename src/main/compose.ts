@@ -5,6 +5,7 @@ import { createBackupsService } from '../cloud/backups/service.ts';
 import type { ConnectionTarget, Database } from '../cloud/database/service.ts';
 import { createDisksService } from '../cloud/disks/service.ts';
 import { createIdentityService } from '../cloud/identity/service.ts';
+
 import { defaultImageLimits } from '../cloud/images/deps.ts';
 import { createImagesService } from '../cloud/images/service.ts';
 import { openJobs } from '../cloud/jobs/service.ts';
@@ -53,7 +54,16 @@ export async function composeCloud({ config, paths, database, connection, log }:
   // Volumes come before images and snapshots, which need them; so volumes know those by their ports.
   const imageSources: ImageSources = { sourceFor: (...request) => images.sources.sourceFor(...request) };
   const snapshotPorts = createSnapshotPorts({ disks });
-  const volumes = createVolumesService({ database, jobs, quotas, disks, images: imageSources, snapshots: snapshotPorts, availabilityZone, log });
+  const volumes = createVolumesService({
+    database,
+    jobs,
+    quotas,
+    disks,
+    images: imageSources,
+    snapshots: snapshotPorts,
+    availabilityZone,
+    log,
+  });
   const snapshots = createSnapshotsService({ database, jobs, quotas, disks, volumes: volumes.forSnapshots });
   const intake = createImageIntake({ imagesDir: paths.images, confinement });
   const images = createImagesService({ database, jobs, disks, intake, freeBytes, clock, log, limits: defaultImageLimits });

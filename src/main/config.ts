@@ -29,6 +29,8 @@ export interface Config {
   readonly allowUnconfined: boolean;
   /** For kill tests: the instant at which this process ends itself or fails. */
   readonly crashPoint: { readonly name: string; readonly action: CrashAction; readonly afterHits: number } | undefined;
+  /** For kill tests: a file that gets the name of each such instant when it is first passed. */
+  readonly crashPointLog: string | undefined;
   /** True for a service that runs as root: PostgreSQL and confined tools then get users of their own. */
   readonly isRoot: boolean;
 }
@@ -64,6 +66,7 @@ export function readConfig(environment: Environment, host: Host = thisHost()): C
     diskReserveBytes: diskReserveOf(set(environment, 'STILLPOINT_DISK_RESERVE_BYTES') ?? String(1 << 30)),
     allowUnconfined: yesOrNo('STILLPOINT_ALLOW_UNCONFINED', set(environment, 'STILLPOINT_ALLOW_UNCONFINED') ?? 'no'),
     crashPoint: crashPointOf(set(environment, 'STILLPOINT_CRASH_POINT')),
+    crashPointLog: set(environment, 'STILLPOINT_CRASH_POINT_LOG'),
     isRoot: host.isRoot,
   });
 }

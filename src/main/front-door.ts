@@ -1,11 +1,10 @@
 /** The one port of the service: each API under its prefix, as a DevStack lays them out. */
-import fastify from 'fastify';
+import fastify, { type FastifyBaseLogger } from 'fastify';
 import { nativeFront } from '../fronts/native/front.ts';
 import { healthRoutes } from '../fronts/native/health.ts';
 import { blockStorageFront } from '../fronts/openstack/block-storage/plugin.ts';
 import { identityFront } from '../fronts/openstack/identity/plugin.ts';
 import { imageFront } from '../fronts/openstack/image/plugin.ts';
-import type { Log } from '../lib/log.ts';
 import type { Cloud } from './compose.ts';
 import type { Config } from './config.ts';
 
@@ -15,9 +14,21 @@ export interface FrontDoor {
   close(): Promise<void>;
 }
 
-export async function openFrontDoor({ config, cloud }: { config: Config; cloud: Cloud; log: Log }): Promise<FrontDoor> {
+/** Names stand in paths too, where clients try them as ids first. Longer ones than the router's 100 characters must come back as unknown. */
+const pathParameterCharactersMax = 2048;
+
+/** Block Storage takes paths with `.json` behind them. */
+const withoutJsonSuffix = (url: string): string => (url.startsWith('/volume/') ? url.replace(/\.json(?=\?|$)/, '') : url);
+
+export async function openFrontDoor({ config, cloud, log }: { config: Config; cloud: Cloud; log: FastifyBaseLogger }): Promise<FrontDoor> {
   const { publicUrl } = config;
-  const app = fastify({ logger: false, forceCloseConnections: true, routerOptions: { ignoreTrailingSlash: true } });
+  const app = fastify({
+    loggerInstance: log,
+    disableRequestLogging: true,
+    forceCloseConnections: true,
+    routerOptions: { ignoreTrailingSlash: true, maxParamLength: pathParameterCharactersMax },
+    rewriteUrl: ({ url }) => withoutJsonSuffix(url ?? '/'),
+  });
   await app.register(identityFront, { prefix: '/identity', identity: cloud.identity, publicUrl });
   await app.register(blockStorageFront, { prefix: '/volume', ...cloud, publicUrl });
   await app.register(imageFront, { prefix: '/image', ...cloud, publicUrl });

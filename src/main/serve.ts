@@ -1,8 +1,9 @@
 /** `stillpoint serve`: the service in the foreground, until a signal ends it. */
+import { appendFileSync } from 'node:fs';
 import type { CliCommand, CliInvocation } from '../fronts/cli/command.ts';
 import { positionalsOf } from '../fronts/cli/command.ts';
 import { CliError, exitCodes, usageError } from '../fronts/cli/exit-codes.ts';
-import { armCrashPoint } from '../lib/crash-points.ts';
+import { armCrashPoint, recordCrashPoints } from '../lib/crash-points.ts';
 import { type Config, ConfigError, readConfig } from './config.ts';
 import { cloudName, StateDirBusy, statePathsOf } from './state-dir.ts';
 
@@ -33,6 +34,8 @@ export const serve: CliCommand = {
     // Whoever needs a file to be seen by others says so; PostgreSQL's user, say.
     process.umask(0o077);
     if (config.crashPoint !== undefined) armCrashPoint(config.crashPoint.name, config.crashPoint.action, config.crashPoint.afterHits);
+    const { crashPointLog } = config;
+    if (crashPointLog !== undefined) recordCrashPoints((name) => appendFileSync(crashPointLog, `${name}\n`));
     const stopWanted = nextStopSignal();
     const service = await start(config);
     const paths = statePathsOf(config.stateDir);

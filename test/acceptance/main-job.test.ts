@@ -48,7 +48,8 @@ async function settled(kind: readonly string[], id: string, wanted: string): Pro
   for (;;) {
     const status = await statusOf(kind, id);
     if (status === wanted) return;
-    if (performance.now() > deadline || status.startsWith('error')) throw new Error(`${kind.join(' ')} ${id} is ${status}, not ${wanted}\n${service.log().slice(-4000)}`);
+    if (performance.now() > deadline || status.startsWith('error'))
+      throw new Error(`${kind.join(' ')} ${id} is ${status}, not ${wanted}\n${service.log().slice(-4000)}`);
     await sleep(200);
   }
 }
@@ -72,6 +73,12 @@ async function disconnect(volume: string): Promise<void> {
   const result = await stillpoint(service, 'volume', 'disconnect', volume);
   if (result.code !== 0) throw new Error(result.stderr);
   await settled(['volume'], volume, 'available');
+}
+
+/** Through the older client: the newer one of this version crashes after the answer, though the restore runs. */
+async function restore(backup: string, ...options: string[]): Promise<void> {
+  const result = await cinder(service, 'backup-restore', ...options, backup);
+  if (result.code !== 0) throw new Error(result.stderr);
 }
 
 async function contentOf(volume: string): Promise<string> {
@@ -170,8 +177,7 @@ describe.each(['raw', 'qcow2'] as const)('the main job with a %s image', (format
     await gone(['volume'], name);
     await succeed('image', 'delete', name);
     for (const [index, backup] of backups.entries()) {
-      const restored = await cinder(service, 'backup-restore', '--name', `${name}-restored-${index}`, backup);
-      expect(restored.stderr).not.toContain('ERROR');
+      await restore(backup, '--name', `${name}-restored-${index}`);
       await settled(['volume'], `${name}-restored-${index}`, 'available');
       expect(await contentOf(`${name}-restored-${index}`)).toBe(hashes[index]);
     }
@@ -179,7 +185,7 @@ describe.each(['raw', 'qcow2'] as const)('the main job with a %s image', (format
 
   it('restores over an existing volume', async () => {
     const target = `${name}-restored-0`;
-    await cinder(service, 'backup-restore', '--volume-id', (await openstackJson(service, 'volume', 'show', target)).id, backups[1] ?? '');
+    await restore(backups[1] ?? '', '--volume', target);
     await settled(['volume'], target, 'available');
     expect(await contentOf(target)).toBe(hashes[1]);
   });

@@ -21,7 +21,18 @@ export interface Api {
   settled(collection: 'volumes' | 'snapshots' | 'backups', id: string, timeoutMs?: number): Promise<Answer | undefined>;
 }
 
-const transient = new Set(['creating', 'downloading', 'deleting', 'backing-up', 'restoring', 'restoring-backup', 'extending', 'uploading', 'attaching', 'detaching']);
+const transient = new Set([
+  'creating',
+  'downloading',
+  'deleting',
+  'backing-up',
+  'restoring',
+  'restoring-backup',
+  'extending',
+  'uploading',
+  'attaching',
+  'detaching',
+]);
 const singular = { volumes: 'volume', snapshots: 'snapshot', backups: 'backup' } as const;
 
 export async function signIn(service: { readonly url: string; readonly stateDir: string }): Promise<Api> {
@@ -31,7 +42,10 @@ export async function signIn(service: { readonly url: string; readonly stateDir:
     headers: { 'content-type': 'application/json' },
     body: JSON.stringify({
       auth: {
-        identity: { methods: ['password'], password: { user: { name: auth.username, domain: { name: 'Default' }, password: auth.password } } },
+        identity: {
+          methods: ['password'],
+          password: { user: { name: auth.username, domain: { name: 'Default' }, password: auth.password } },
+        },
         scope: { project: { name: auth.project_name, domain: { name: 'Default' } } },
       },
     }),
@@ -60,7 +74,8 @@ export async function signIn(service: { readonly url: string; readonly stateDir:
     raw,
     volume: (method, path, body) => must(method, `/volume/v3${path}`, body),
     image: (method, path, body) => must(method, `/image/v2${path}`, body),
-    upload: async (imageId, bytes) => (await send('PUT', `/image/v2/images/${imageId}/file`, bytes, { 'content-type': 'application/octet-stream' })).status,
+    upload: async (imageId, bytes) =>
+      (await send('PUT', `/image/v2/images/${imageId}/file`, bytes, { 'content-type': 'application/octet-stream' })).status,
     async settled(collection, id, timeoutMs = 60_000) {
       const deadline = performance.now() + timeoutMs;
       for (;;) {

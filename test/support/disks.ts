@@ -38,9 +38,10 @@ export interface Block {
 /** `count` blocks spread evenly over a disk, each at an odd place of its own. */
 export function scatteredBlocks(sizeBytes: number, count: number, length = 65_536): Block[] {
   const stride = Math.floor(sizeBytes / count);
-  return Array.from({ length: count }, (_, index) => ({ offset: Math.floor((index * stride + (index % 7) * 4096) / 4096) * 4096, length })).filter(
-    (block) => block.offset + length <= sizeBytes,
-  );
+  return Array.from({ length: count }, (_, index) => ({
+    offset: Math.floor((index * stride + (index % 7) * 4096) / 4096) * 4096,
+    length,
+  })).filter((block) => block.offset + length <= sizeBytes);
 }
 
 /** Writes the same bytes into a local raw model of the disk and, durably, through NBD. */

@@ -48,9 +48,14 @@ export async function startServiceUnderTest(stateDir: string, environment: Recor
     log += text;
   });
   const ended = new Promise<string>((done) => child.once('exit', (code, signal) => done(signal ?? String(code))));
-  const url = await readyLine(child, ended, () => log, (line) => {
-    log += `${line}\n`;
-  });
+  const url = await readyLine(
+    child,
+    ended,
+    () => log,
+    (line) => {
+      log += `${line}\n`;
+    },
+  );
   return {
     url,
     stateDir,
