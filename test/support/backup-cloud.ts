@@ -18,16 +18,21 @@ import { createDataMover } from '../../src/engine/transfer/data-mover-client.ts'
 import { createLayeredFiles } from '../../src/engine/volumes/layered-files/create-layered-files.ts';
 import { silentLog } from '../../src/lib/log.ts';
 import { mustRun } from './clients.ts';
-import { type TestDatabase, testDatabase } from './database.ts';
+import type { TestDatabase } from './database.ts';
 
 export interface BackupCloudOptions {
   /** Where volumes and the repository lie, when not in the cloud's own folder: a file system of limited size, say. */
   readonly volumesPath?: string;
   readonly repositoryPath?: string;
   readonly openJobs?: typeof openRealJobs;
-  /** A database that was there before, and stays. */
+  /** These were there before, and stay. */
   readonly held?: TestDatabase;
   readonly folder?: string;
+  readonly mover?: DataMover;
+  /** Free space that volumes keep back. */
+  readonly reserveBytes?: number;
+  /** What the restore believes about the free space; the truth when left out. */
+  readonly freeBytes?: () => Promise<number>;
 }
 
 export interface BackupCloud {
@@ -67,7 +72,7 @@ export interface BlockOfBytes {
 
 const gib = 1024 ** 3;
 const settleWithinMs = 30_000;
-const dataMoverEntry = join(import.meta.dirname, '../../src/main/data-mover.ts');
+export const dataMoverEntry = join(import.meta.dirname, '../../src/main/data-mover.ts');
 
 export function callerOf(projectId: string, roles: readonly string[] = ['member']): Caller {
   return { userId: `user-${projectId}`, userName: 'ada', projectId, roles, isAdmin: roles.includes('admin'), requestId: 'req-test' };
@@ -75,7 +80,8 @@ export function callerOf(projectId: string, roles: readonly string[] = ['member'
 
 export async function startBackupCloud(options: BackupCloudOptions = {}): Promise<BackupCloud> {
   const folder = options.folder ?? (await mkdtemp(join(tmpdir(), 'sp-bak-')));
-  const held = options.held ?? (await testDatabase());
+  // Not imported above, because plain scripts that bring their own database cannot load the test runner.
+  const held = options.held ?? (await (await import('./database.ts')).testDatabase());
   const { database } = held;
   const runtimeDir = join(folder, 'run');
   await mkdir(runtimeDir, { recursive: true, mode: 0o700 });
@@ -84,11 +90,12 @@ export async function startBackupCloud(options: BackupCloudOptions = {}): Promis
     root: options.volumesPath ?? join(folder, 'volumes'),
     runtimeDir,
     log,
-    reserveBytes: 0,
+    reserveBytes: options.reserveBytes ?? 0,
     confinement: createConfinement(),
   });
   const outcomes: BackupOutcome[] = [];
-  const mover = noting(createDataMover({ entryPath: dataMoverEntry, log }), outcomes);
+  const ownMover = options.mover ?? createDataMover({ entryPath: dataMoverEntry, log });
+  const mover = noting(ownMover, outcomes);
   const jobs = await (options.openJobs ?? openRealJobs)({ database, connection: held.connection, log, stopGraceMs: 5_000 });
   const quotas = createQuotas({ database });
   const disks = createDisksService({ database, backend, log });
@@ -102,7 +109,7 @@ export async function startBackupCloud(options: BackupCloudOptions = {}): Promis
     snapshots: snapshots.forBackups,
     mover,
     cacheRoot: join(folder, 'cache'),
-    freeBytes: () => backend.freeBytes(),
+    freeBytes: options.freeBytes ?? (() => backend.freeBytes()),
   });
   const repositoryPath = options.repositoryPath ?? join(folder, 'repository');
   await backups.ensureDefaultRepository({ storePath: repositoryPath, keyFile: join(folder, 'repository.key') });
@@ -182,7 +189,7 @@ export async function startBackupCloud(options: BackupCloudOptions = {}): Promis
     async stop() {
       await jobs.stop();
       await disks.stop();
-      await mover.stop();
+      if (options.mover === undefined) await ownMover.stop();
       if (options.held === undefined) await held.drop();
       if (options.folder === undefined) await rm(folder, { recursive: true, force: true });
     },

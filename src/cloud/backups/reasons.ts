@@ -1,5 +1,5 @@
 /** Why a backup or a restore failed, in words for the people who asked for it; the original error stays the cause, for the log. */
-import { type DiskRange, isRepositoryError, type RepositoryErrorKind } from '../../engine/repository/errors.ts';
+import { type DiskRange, isRepositoryError, type RepositoryError, type RepositoryErrorKind } from '../../engine/repository/errors.ts';
 import { VolumeBackendError } from '../../engine/volumes/errors.ts';
 import { messageOf, ProductError } from '../../lib/errors.ts';
 
@@ -37,27 +37,29 @@ export async function withNewMover<T>(signal: AbortSignal, work: () => Promise<T
   }
 }
 
-const reasons: Readonly<Partial<Record<RepositoryErrorKind, string>>> = {
-  full: 'No space left on the disk',
-  'not-found': 'The backup is not in its repository',
-  'locked-out': "The repository's key is missing or is not the right one",
-  transport: 'The repository did not answer',
-  conflict: 'The backup was given up by another process',
-  interrupted: 'The process that moves the data died again and again',
+/** In words of our own: the messages below us name files and objects, which are no business of a tenant. */
+const reasons: Readonly<Record<Exclude<RepositoryErrorKind, 'corrupted' | 'missing'>, string>> = {
+  full: 'No space left on the disk.',
+  'not-found': 'The backup is not in its repository.',
+  'locked-out': "The repository's key is missing or is not the right one.",
+  transport: 'The repository did not answer.',
+  conflict: 'The backup was given up by another process.',
+  unsupported: 'The repository was written by a program that this one does not understand.',
+  aborted: 'The work was ended from outside.',
+  interrupted: 'The process that moves the data died again and again.',
 };
 
 export function reasonOf(error: unknown): string {
-  if (isRepositoryError(error, 'corrupted') || isRepositoryError(error, 'missing')) {
-    const what = error.kind === 'corrupted' ? 'Stored data is corrupted' : 'Stored data is missing';
-    return error.ranges.length === 0 ? `${what}: ${error.message}` : `${what}: disk ${rangesText(error.ranges)} cannot be read.`;
-  }
-  if (isRepositoryError(error)) {
-    const reason = reasons[error.kind];
-    return reason === undefined ? error.message : `${reason}: ${error.message}`;
-  }
-  if (error instanceof VolumeBackendError && error.kind === 'no-space') return `No space left on the disk: ${error.message}`;
-  if (isSystemError(error, 'ENOSPC') || isSystemError(error, 'EDQUOT')) return 'No space left on the disk.';
+  if (isRepositoryError(error)) return repositoryReason(error);
+  if (error instanceof VolumeBackendError && error.kind === 'no-space') return reasons.full;
+  if (isSystemError(error, 'ENOSPC') || isSystemError(error, 'EDQUOT')) return reasons.full;
   return messageOf(error);
+}
+
+function repositoryReason({ kind, ranges }: RepositoryError): string {
+  if (kind !== 'corrupted' && kind !== 'missing') return reasons[kind];
+  const what = `Stored data is ${kind}`;
+  return ranges.length === 0 ? `${what}.` : `${what}: disk ${rangesText(ranges)} cannot be read.`;
 }
 
 /** How many ranges fit into a reason; all of them are in the log. */

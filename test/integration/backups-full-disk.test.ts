@@ -1,0 +1,114 @@
+/** What happens to backups and restores when a disk is full: on a small file system of its own, which only root can make. */
+import { randomBytes } from 'node:crypto';
+import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { type BackupCloud, backupOrder, callerOf, startBackupCloud } from '../support/backup-cloud.ts';
+import { mustRun } from '../support/clients.ts';
+
+const mib = 1024 ** 2;
+const isRoot = process.getuid?.() === 0;
+const caller = callerOf('project');
+
+let folder: string;
+let small: string;
+let cloud: BackupCloud | undefined;
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'sp-full-'));
+  small = join(folder, 'small');
+  await mkdir(small);
+});
+afterEach(async () => {
+  await cloud?.stop();
+  cloud = undefined;
+  await mustRun('umount', ['-l', small]).catch(() => undefined);
+  await rm(folder, { recursive: true, force: true });
+});
+
+const mountSmall = (sizeMib: number) => mustRun('mount', ['-t', 'tmpfs', '-o', `size=${sizeMib}m`, 'tmpfs', small]);
+
+async function filledVolume(within: BackupCloud, dataMib: number) {
+  const volume = await within.makeVolume(caller);
+  const model = await within.makeModel(`${volume.id}.raw`);
+  await within.write(volume.id, model, [{ offset: 0, bytes: randomBytes(dataMib * mib) }]);
+  return { volume, model };
+}
+
+/** The bases that restores write. */
+const rawFiles = async (home: string): Promise<string[]> => (await readdir(home)).filter((name) => name.endsWith('.raw'));
+
+describe.runIf(isRoot)('a full disk', () => {
+  test('under the repository ends a backup as error, frees the volume, and the next one works when there is room', async () => {
+    await mountSmall(24);
+    cloud = await startBackupCloud({ repositoryPath: join(small, 'repository') });
+    const { volume, model } = await filledVolume(cloud, 32);
+    const backup = await cloud.backups.create(caller, backupOrder({ volumeId: volume.id }));
+    const failed = await cloud.settledBackup(caller, backup.id);
+    expect(failed.status).toBe('error');
+    expect(failed.failReason).toBe('No space left on the disk.');
+    expect((await cloud.volumes.get(caller, volume.id)).status).toBe('available');
+    await mustRun('mount', ['-o', 'remount,size=96m', small]);
+    const again = await cloud.backUp(caller, { volumeId: volume.id });
+    await cloud.backups.delete(caller, failed.id);
+    const { volumeId } = await cloud.backups.restore(caller, again.id, { volumeId: null, name: null });
+    expect((await cloud.settledVolume(caller, volumeId)).status).toBe('available');
+    await cloud.compare(volumeId, model);
+    const jobs = await cloud.jobs.find(failed.id);
+    expect(jobs.map(({ kind, status }) => `${kind} ${status}`)).toContain('backup.discard done');
+  });
+
+  test('under the repository does not stop a deletion for ever', async () => {
+    await mountSmall(64);
+    cloud = await startBackupCloud({ repositoryPath: join(small, 'repository') });
+    const { volume } = await filledVolume(cloud, 8);
+    const backup = await cloud.backUp(caller, { volumeId: volume.id });
+    await writeFile(join(small, 'filler'), Buffer.alloc(64 * mib)).catch(() => undefined);
+    await cloud.backups.delete(caller, backup.id);
+    const settled = await cloud.settledBackup(caller, backup.id).catch(() => undefined);
+    if (settled !== undefined) {
+      expect(settled.status).toBe('error');
+      expect(settled.failReason).toBe('No space left on the disk.');
+      await rm(join(small, 'filler'));
+      await cloud.backups.delete(caller, backup.id);
+      await cloud.gone(() => (cloud as BackupCloud).backups.get(caller, backup.id));
+    }
+  });
+
+  test('under the volumes refuses a restore before its first byte, and the target keeps what it has', async () => {
+    await mountSmall(96);
+    cloud = await startBackupCloud({ volumesPath: join(small, 'volumes'), reserveBytes: 40 * mib });
+    const { volume } = await filledVolume(cloud, 24);
+    const target = await filledVolume(cloud, 12);
+    const backup = await cloud.backUp(caller, { volumeId: volume.id });
+    await cloud.backups.restore(caller, backup.id, { volumeId: target.volume.id, name: null });
+    expect((await cloud.settledVolume(caller, target.volume.id)).status).toBe('error_restoring');
+    const after = await cloud.settledBackup(caller, backup.id);
+    expect(after).toMatchObject({
+      status: 'available',
+      failReason: expect.stringMatching(/^Not enough space for the restore: 24 MiB are needed/),
+    });
+    await cloud.compare(target.volume.id, target.model);
+    expect(await rawFiles(join(small, 'volumes', target.volume.id))).toEqual([]);
+  });
+
+  test('in the middle of a restore leaves nothing behind, and the target keeps what it has', async () => {
+    await mountSmall(64);
+    cloud = await startBackupCloud({ volumesPath: join(small, 'volumes'), freeBytes: async () => Number.POSITIVE_INFINITY });
+    const { volume, model } = await filledVolume(cloud, 24);
+    const target = await filledVolume(cloud, 12);
+    const backup = await cloud.backUp(caller, { volumeId: volume.id });
+    const filler = join(small, 'filler');
+    await writeFile(filler, Buffer.alloc(12 * mib));
+    await cloud.backups.restore(caller, backup.id, { volumeId: target.volume.id, name: null });
+    expect((await cloud.settledVolume(caller, target.volume.id)).status).toBe('error_restoring');
+    expect((await cloud.settledBackup(caller, backup.id)).failReason).toBe('No space left on the disk.');
+    await cloud.compare(target.volume.id, target.model);
+    expect(await rawFiles(join(small, 'volumes', target.volume.id))).toEqual([]);
+    await rm(filler);
+    const { volumeId } = await cloud.backups.restore(caller, backup.id, { volumeId: null, name: null });
+    expect((await cloud.settledVolume(caller, volumeId)).status).toBe('available');
+    await cloud.compare(volumeId, model);
+  });
+});
