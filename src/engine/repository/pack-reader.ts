@@ -6,7 +6,8 @@ import { createDecipheriv } from 'node:crypto';
 import type { MaybePromise, ObjectStore } from '../stores/contract.ts';
 import { RepositoryError } from './errors.ts';
 import { FRAME_BYTES_MAX, ID_BYTES, objectNames, type PackName } from './format.ts';
-import { createFrameCodec, type FrameCodec } from './frame-codec.ts';
+import { CODEC_RAW, createFrameCodec, type FrameCodec } from './frame-codec.ts';
+import { freeBuffer } from './free-buffer.ts';
 import {
   type DirectoryEntry,
   decodeDirectory,
@@ -23,7 +24,7 @@ import {
 } from './pack-format.ts';
 import type { DomainKeys } from './repository.ts';
 import { CIPHER, TAG_BYTES } from './sealing.ts';
-import { guarded, readObject } from './store-access.ts';
+import { guarded, readObject, readObjectInto } from './store-access.ts';
 
 /** Opened pack keys that are kept. */
 const OPEN_PACKS_MAX = 1024;
@@ -41,6 +42,7 @@ export class PackReader {
   readonly #keys: DomainKeys;
   readonly #codec: FrameCodec;
   readonly #seals = new Map<PackName, PackSeal>();
+  #lastRaw: Buffer | undefined;
 
   constructor(store: ObjectStore, repositoryId: string, keys: DomainKeys, codec: FrameCodec = createFrameCodec(FRAME_BYTES_MAX)) {
     this.#store = store;
@@ -59,9 +61,9 @@ export class PackReader {
     return this.openFrame(address, seal, bytes);
   }
 
-  /** The raw bytes of a stretch of a pack, for several frames that lie side by side. */
-  readStretch(pack: PackName, offsetBytes: number, lengthBytes: number): MaybePromise<Buffer> {
-    return readObject(this.#store, objectNames.pack(pack), offsetBytes, lengthBytes);
+  /** Fills `target` with a stretch of a pack, for several frames that lie side by side. */
+  readStretch(pack: PackName, offsetBytes: number, target: Buffer): MaybePromise<Buffer> {
+    return readObjectInto(this.#store, objectNames.pack(pack), offsetBytes, target);
   }
 
   /** The key of a pack, from its header. */
@@ -81,6 +83,8 @@ export class PackReader {
 
   /** Opens the bytes of one frame: checks its place and its tag, decrypts, decompresses. */
   openFrame(address: FrameAddress, seal: PackSeal, bytes: Buffer): OpenedFrame {
+    if (this.#lastRaw !== undefined) freeBuffer(this.#lastRaw);
+    this.#lastRaw = undefined;
     const header = decodeFrameHeader(bytes, FRAME_BYTES_MAX);
     if (header === undefined || header.frame !== address.frame) throw damagedFrame(address, 'its header is wrong');
     const headerBytes = FRAME_HEADER_BYTES + header.slots * ID_BYTES;
@@ -94,6 +98,9 @@ export class PackReader {
       throw damagedFrame(address, 'it is not what was written');
     }
     const plain = this.#codec.decompress(header.codec, packed, header.plainBytes);
+    // A raw frame is its own plain text: it goes when the next frame comes.
+    if (header.codec === CODEC_RAW) this.#lastRaw = packed;
+    else freeBuffer(packed);
     if (plain === undefined) throw damagedFrame(address, 'it cannot be decompressed');
     return { plain, ids: bytes.subarray(FRAME_HEADER_BYTES, headerBytes) };
   }

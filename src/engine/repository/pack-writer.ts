@@ -7,6 +7,7 @@ import type { ObjectStore, ObjectWriter } from '../stores/contract.ts';
 import { RepositoryError } from './errors.ts';
 import { ID_BYTES, objectNames, PACK_FRAMES_MAX, PACK_TARGET_BYTES, type PackName } from './format.ts';
 import type { FrameCodec } from './frame-codec.ts';
+import { freeBuffer } from './free-buffer.ts';
 import {
   type DirectoryEntry,
   directoryNonce,
@@ -86,6 +87,7 @@ export class PackWriter {
     const lengthBytes = frameLengthOf({ slots, cipherBytes: bytes.byteLength });
     this.#entries.push({ frame, offsetBytes, lengthBytes, slots, ids: header.subarray(header.length - ids.byteLength) });
     this.#append([header, ciphertext, cipher.getAuthTag()]);
+    if (this.#pending === undefined) freeBuffer(ciphertext);
     return { pack: this.name, frame, offsetBytes, lengthBytes };
   }
 

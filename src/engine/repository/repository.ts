@@ -56,12 +56,16 @@ export async function initRepository(options: {
 }): Promise<Repository> {
   const { store, id, keyFile } = options;
   if (!idPattern.test(id)) throw new TypeError(`not a repository id: ${JSON.stringify(id)}`);
-  if ((await findDescriptions(store)).length === 0) {
+  const [existing] = await findDescriptions(store);
+  if (existing === undefined) {
     const master = readKeyFile(keyFile) ?? createKeyFile(keyFile, id);
     if (master.repositoryId !== id) throw foreignKey(keyFile, master, id);
     await putDescription(store, describe(id, options.createdAt, master.key));
   }
-  return openRepository({ store, keyFile, id });
+  const repository = await openRepository({ store, keyFile, id });
+  // A copy that an earlier attempt did not get to.
+  if (existing !== undefined) await putDescription(store, existing);
+  return repository;
 }
 
 /** Opens a repository. Without `id` whatever repository is in the store, if the key fits. */
@@ -85,7 +89,6 @@ export async function openRepository(options: {
   if (description.chunkSizeBytes !== CHUNK_BYTES) {
     throw new RepositoryError('unsupported', `the repository has chunks of ${description.chunkSizeBytes} bytes`);
   }
-  await putDescription(store, description);
   return repositoryOf(store, description.id, master.key);
 }
 

@@ -17,12 +17,20 @@ export function repositoryErrorOf(error: unknown, objectName: string): unknown {
 
 /** Reads a part of an object: at once where the store answers at once. */
 export function readObject(store: ObjectStore, name: string, offsetBytes: number, lengthBytes: number): MaybePromise<Buffer> {
+  return readObjectInto(store, name, offsetBytes, Buffer.allocUnsafe(lengthBytes));
+}
+
+/** Fills `target` from a part of an object, and returns it. */
+export function readObjectInto(store: ObjectStore, name: string, offsetBytes: number, target: Buffer): MaybePromise<Buffer> {
   try {
-    const bytes = store.read(name, offsetBytes, lengthBytes);
-    if (!(bytes instanceof Promise)) return bytes;
-    return bytes.catch((error: unknown) => {
-      throw repositoryErrorOf(error, name);
-    });
+    const answer = store.read(name, offsetBytes, target);
+    if (!(answer instanceof Promise)) return target;
+    return answer.then(
+      () => target,
+      (error: unknown) => {
+        throw repositoryErrorOf(error, name);
+      },
+    );
   } catch (error) {
     throw repositoryErrorOf(error, name);
   }
@@ -35,7 +43,7 @@ export async function readSmallObject(store: ObjectStore, name: string, lengthBy
     if (lengthBytes === undefined) return undefined;
     if (lengthBytes > lengthBytesMax)
       throw new RepositoryError('corrupted', `the object ${name} is ${lengthBytes} bytes long`, { objectName: name });
-    return store.read(name, 0, lengthBytes);
+    return readObject(store, name, 0, lengthBytes);
   });
 }
 

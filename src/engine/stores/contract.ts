@@ -33,7 +33,7 @@ export interface StoredObject {
 
 /** A large object on its way. Nothing is visible before `commit`. */
 export interface ObjectWriter {
-  /** Adds bytes. The store keeps the parts as they are: the caller never writes to them again. */
+  /** Adds bytes. Once it returned (or its promise resolved) the store has its own copy, and the parts may be used again. */
   append(parts: readonly Uint8Array[]): MaybePromise<void>;
   /** Makes the object visible and durable under its name. No other call may follow, except `abort` after a failure. */
   commit(): Promise<CreateResult>;
@@ -47,8 +47,8 @@ export interface ObjectStore {
   put(name: string, bytes: Uint8Array): Promise<CreateResult>;
   /** Begins a large object. */
   create(name: string): MaybePromise<ObjectWriter>;
-  /** Exactly `lengthBytes` from `offsetBytes`. `missing`: no such object. `short`: it ends before. */
-  read(name: string, offsetBytes: number, lengthBytes: number): MaybePromise<Buffer>;
+  /** Fills `target` with the bytes from `offsetBytes`. `missing`: no such object. `short`: it ends before. */
+  read(name: string, offsetBytes: number, target: Uint8Array): MaybePromise<void>;
   /** The length of an object, or undefined when there is none. */
   length(name: string): MaybePromise<number | undefined>;
   /** All objects whose names begin with `prefix` (whole folders, then the beginning of a file name), in ascending order of names. */

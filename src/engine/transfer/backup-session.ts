@@ -14,7 +14,7 @@ import { objectNames } from '../repository/format.ts';
 import type { FinishedPack } from '../repository/pack-writer.ts';
 import { type PackReferences, ReferenceCounts } from '../repository/reference-counts.ts';
 import { guarded } from '../repository/store-access.ts';
-import type { BackupWork } from './backup.ts';
+import type { BackupWork } from './backup-work.ts';
 import { type DomainTools, toolsOf } from './domain-access.ts';
 import { type BackupPlan, leavesOf } from './leaf-plan.ts';
 import { SessionPacks } from './session-packs.ts';

@@ -25,30 +25,13 @@ import { createRecentChunks } from '../repository/index/recent-chunks.ts';
 import type { DomainKeys, Repository } from '../repository/repository.ts';
 import { isTombstoned } from '../repository/tombstone.ts';
 import { type BackupBase, runBackupSession, type SessionResult } from './backup-session.ts';
+import type { BackupWork, TransferDeps } from './backup-work.ts';
 import type { BackupOrder, BackupOutcome, MoverCallOptions } from './contract.ts';
 import { accessOf } from './domain-access.ts';
 import { findOutcome, outcomeOf, removePacks, settleFormerSessions } from './former-sessions.ts';
 import type { IndexCache, IndexLease } from './index-cache.ts';
 import { type BackupPlan, planBackup } from './leaf-plan.ts';
 import type { WorkerPool } from './worker-pool.ts';
-
-export interface TransferDeps {
-  readonly pool: WorkerPool;
-  readonly indexes: IndexCache;
-  readonly now: () => Date;
-  readonly log: Log;
-}
-
-/** What all parts of one backup share. */
-export interface BackupWork {
-  readonly deps: TransferDeps;
-  readonly order: BackupOrder;
-  readonly options: MoverCallOptions;
-  readonly repository: Repository;
-  readonly keys: DomainKeys;
-  /** One 32-bit counter: the next sequence number of a pack. */
-  readonly sequence: SharedArrayBuffer;
-}
 
 export async function runBackup(
   deps: TransferDeps,

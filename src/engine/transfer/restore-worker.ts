@@ -13,6 +13,7 @@ import type { FrameAddress } from '../repository/pack-format.ts';
 import type { OpenedFrame } from '../repository/pack-reader.ts';
 import { isFullError } from '../stores/filesystem/system-errors.ts';
 import { addChunks, emptyMask } from './chunk-mask.ts';
+import { damageOf } from './damage.ts';
 import { type DomainTools, openAccess } from './domain-access.ts';
 import type { Damage, RestoreContext, RestoreLeafResult, RestoreTask } from './worker-protocol.ts';
 
@@ -37,6 +38,7 @@ export class RestoreWorker {
   readonly #context: RestoreContext;
   readonly #tools: DomainTools;
   readonly #fd: number;
+  readonly #buffer = Buffer.allocUnsafeSlow(STRETCH_BYTES_MAX);
 
   constructor(context: RestoreContext) {
     this.#context = context;
@@ -76,7 +78,7 @@ export class RestoreWorker {
     const lengthBytes = last.offsetBytes + last.lengthBytes - first.offsetBytes;
     let bytes: Buffer | undefined;
     try {
-      bytes = await this.#tools.packs.readStretch(first.pack, first.offsetBytes, lengthBytes);
+      bytes = await this.#tools.packs.readStretch(first.pack, first.offsetBytes, this.#buffer.subarray(0, lengthBytes));
     } catch (error) {
       // A pack that is too short may still hold the first frames of the stretch.
       if (!isDamage(error)) throw error;
@@ -137,14 +139,6 @@ export class RestoreWorker {
     const damage = damageOf(error, work.task.leafIndex * LEAF_BYTES + index * CHUNK_BYTES, CHUNK_BYTES, this.#context.sizeBytes);
     work.damages.push(damage);
   }
-}
-
-/** Rethrows what is no damage. */
-export function damageOf(error: unknown, offsetBytes: number, lengthBytes: number, sizeBytes: number): Damage {
-  if (!isDamage(error)) throw error;
-  const { kind, message, objectName } = error;
-  const place = { offsetBytes, lengthBytes: Math.min(lengthBytes, sizeBytes - offsetBytes) };
-  return { kind, message, ...place, ...(objectName === undefined ? {} : { objectName }) };
 }
 
 /** The frames of a leaf in the order of their packs, each once. */

@@ -22,8 +22,8 @@ import { isTombstoned } from '../repository/tombstone.ts';
 import { isFullError } from '../stores/filesystem/system-errors.ts';
 import { stretchesOf } from './chunk-mask.ts';
 import type { MoverCallOptions, RepositoryAddress, RestoreOutcome } from './contract.ts';
+import { damageError, damageOf } from './damage.ts';
 import { accessOf, type DomainTools, toolsOf } from './domain-access.ts';
-import { damageOf } from './restore-worker.ts';
 import type { PoolJob, WorkerPool } from './worker-pool.ts';
 import type { Damage, RestoreLeafResult, RestoreTask } from './worker-protocol.ts';
 
@@ -214,28 +214,6 @@ async function* leavesBelow(
     found.damages.push(damageOf(error, index * spanOf(level), spanOf(level), found.sizeBytes));
   }
   for (const [child, below] of children.entries()) yield* leavesBelow(tools, below, level - 1, index * FAN_OUT + child, found);
-}
-
-function damageError(damages: readonly Damage[]): RepositoryError {
-  const ranges: DiskRange[] = [];
-  for (const { offsetBytes, lengthBytes } of damages.toSorted((a, b) => a.offsetBytes - b.offsetBytes)) {
-    const last = ranges.at(-1);
-    const lastEnd = last === undefined ? -1 : last.offsetBytes + last.lengthBytes;
-    if (last !== undefined && offsetBytes <= lastEnd) {
-      const end = Math.max(lastEnd, offsetBytes + lengthBytes);
-      ranges[ranges.length - 1] = { offsetBytes: last.offsetBytes, lengthBytes: end - last.offsetBytes };
-    } else {
-      ranges.push({ offsetBytes, lengthBytes });
-    }
-  }
-  const first = damages[0] as Damage;
-  const shown = ranges.slice(0, 5).map(({ offsetBytes, lengthBytes }) => `${offsetBytes}-${offsetBytes + lengthBytes - 1}`);
-  const more = ranges.length > shown.length ? ` and ${ranges.length - shown.length} more ranges` : '';
-  const objectName = first.objectName === undefined ? {} : { objectName: first.objectName };
-  return new RepositoryError(first.kind, `bytes ${shown.join(', ')}${more} of the disk cannot be restored: ${first.message}`, {
-    ranges: ranges.slice(0, DAMAGED_RANGES_MAX),
-    ...objectName,
-  });
 }
 
 async function flushTarget(fd: number, path: string): Promise<void> {

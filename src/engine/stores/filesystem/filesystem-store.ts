@@ -54,9 +54,9 @@ export function openFilesystemStore(root: string): ObjectStore {
       return createWriter(root, name);
     },
 
-    read(name, offsetBytes, lengthBytes) {
+    read(name, offsetBytes, target) {
       checkObjectName(name);
-      const target = Buffer.allocUnsafe(lengthBytes);
+      const lengthBytes = target.byteLength;
       try {
         const fd = files.get(join(root, name));
         let done = 0;
@@ -68,7 +68,6 @@ export function openFilesystemStore(root: string): ObjectStore {
       } catch (error) {
         throw storeErrorOf(error, `reading ${name}`);
       }
-      return target;
     },
 
     length(name) {

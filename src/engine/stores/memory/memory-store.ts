@@ -24,11 +24,11 @@ export function openMemoryStore(): MemoryStore {
     },
     create(name) {
       checkObjectName(name);
-      let parts: Uint8Array[] | undefined = [];
+      let parts: Buffer[] | undefined = [];
       return {
         append(added) {
           if (parts === undefined) throw new StoreError('transport', `${name} was ended already`);
-          parts.push(...added);
+          parts.push(...added.map((part) => Buffer.from(part)));
         },
         async commit() {
           if (parts === undefined) throw new StoreError('transport', `${name} was ended already`);
@@ -41,11 +41,12 @@ export function openMemoryStore(): MemoryStore {
         },
       };
     },
-    read(name, offsetBytes, lengthBytes) {
+    read(name, offsetBytes, target) {
       const bytes = objects.get(name);
       if (bytes === undefined) throw new StoreError('missing', `there is no ${name}`);
-      if (offsetBytes + lengthBytes > bytes.length) throw new StoreError('short', `${name} ends before ${offsetBytes + lengthBytes} bytes`);
-      return Buffer.from(bytes.subarray(offsetBytes, offsetBytes + lengthBytes));
+      const end = offsetBytes + target.byteLength;
+      if (end > bytes.length) throw new StoreError('short', `${name} ends before ${end} bytes`);
+      target.set(bytes.subarray(offsetBytes, end));
     },
     length: (name) => objects.get(name)?.length,
     async *list(prefix) {
