@@ -4,22 +4,12 @@
  * When a disk is opened, the tables of all layers are merged into one extent map, so that a read is one lookup and as few `pread`
  * calls as there are pieces. Never open a layer that somebody still writes to: part of its tables is in that program's memory.
  */
-import { closeSync, openSync, readSync } from 'node:fs';
+import { closeSync, readSync } from 'node:fs';
 import { inflateRawSync, constants as zlib, zstdDecompressSync } from 'node:zlib';
-import type { DiskLayer, DiskReader, DiskSource } from './contract.ts';
+import type { DiskReader, DiskSource } from './contract.ts';
 import { ExtentMap, flatten, overlay, ZERO } from './extent-map.ts';
 import { ExtentSet } from './extent-set.ts';
-import { loadQcow2 } from './qcow2-layer.ts';
-import { loadRaw } from './raw-layer.ts';
-
-interface OpenLayer {
-  readonly fd: number;
-  readonly path: string;
-  readonly map: ExtentMap;
-  /** Which of the mapped ranges may hold data; undefined: all that are not zero. */
-  readonly allocated: ExtentSet | undefined;
-  readonly compression: { readonly codec: 'zlib' | 'zstd'; readonly clusterBytes: number } | undefined;
-}
+import { type LayerFile, loadLayer, type OpenLayer } from './load-layer.ts';
 
 /** Opens all files and loads all tables. Throws `Qcow2Error` for files that cannot be read faithfully. */
 export function openDisk(source: DiskSource): DiskReader {
@@ -39,33 +29,11 @@ export function openDisk(source: DiskSource): DiskReader {
   }
 }
 
-/** What one layer holds itself, without the layers below it. */
-export function layerContent(layer: Pick<DiskLayer, 'path' | 'format'>): { data: ExtentSet; zeroes: ExtentSet } {
-  const { fd, map, allocated } = openLayer(layer, 0);
-  closeSync(fd);
-  if (allocated !== undefined) return { data: allocated, zeroes: ExtentSet.empty };
-  const data = ExtentSet.builder();
-  const zeroes = ExtentSet.builder();
-  for (let i = 0; i < map.length; i += 1) (map.file(i) === ZERO ? zeroes : data).add(map.start(i), map.end(i));
-  return { data: data.build(), zeroes: zeroes.build() };
-}
-
-/** The ranges that one layer changes over what lies below it: data and zeroes alike. */
-export function layerChanges(layer: Pick<DiskLayer, 'path' | 'format'>): ExtentSet {
-  const { data, zeroes } = layerContent(layer);
-  return data.union(zeroes);
-}
-
-function openLayer(layer: Pick<DiskLayer, 'path' | 'format'>, file: number): OpenLayer {
-  const fd = openSync(layer.path, 'r');
-  try {
-    if (layer.format === 'raw') return { fd, path: layer.path, compression: undefined, ...loadRaw(fd, layer.path, file) };
-    const { header, map } = loadQcow2(fd, file);
-    const compression = { codec: header.compression, clusterBytes: header.clusterBytes };
-    return { fd, path: layer.path, map, allocated: undefined, compression };
-  } catch (error) {
-    closeSync(fd);
-    throw error;
+function openLayer(layer: LayerFile, file: number): OpenLayer {
+  const loading = loadLayer(layer, file);
+  for (;;) {
+    const step = loading.next();
+    if (step.done === true) return step.value;
   }
 }
 

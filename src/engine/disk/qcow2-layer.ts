@@ -20,8 +20,11 @@ export interface Qcow2Tables {
 const two32 = 2 ** 32;
 const subclusterCount = 32;
 
-/** Loads the mapping of the open file `fd`; data is found in file number `file`. Refuses what cannot be read faithfully. */
-export function loadQcow2(fd: number, file: number): Qcow2Tables {
+/**
+ * Loads the mapping of the open file `fd`; data is found in file number `file`. Refuses what cannot be read faithfully.
+ * Pauses after each table, so that a caller with other duties can see to them.
+ */
+export function* loadQcow2(fd: number, file: number): Generator<void, Qcow2Tables, void> {
   const fileSizeBytes = fstatSync(fd).size;
   const header = readQcow2Header(fd, fileSizeBytes);
   refuseUnreadable(header);
@@ -39,6 +42,7 @@ export function loadQcow2(fd: number, file: number): Qcow2Tables {
     seenTables.add(offset);
     readInto(fd, l2, offset);
     loadTable(loader, l2, i * guestBytesPerTable);
+    yield;
   }
   return { header, map };
 }

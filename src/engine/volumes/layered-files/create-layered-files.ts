@@ -11,7 +11,7 @@ import { removeDurably, replaceBytesDurably, replaceFileDurably, syncFile, syncF
 import type { Log } from '../../../lib/log.ts';
 import type { Confinement } from '../../confinement/run-confined.ts';
 import { ExtentSet } from '../../disk/extent-set.ts';
-import { layerChanges } from '../../disk/open-disk.ts';
+import { layerChanges } from '../../disk/layer-content.ts';
 import { extentsFileOf } from '../../disk/raw-layer.ts';
 import { writeEmptyQcow2 } from '../../disk/write-qcow2.ts';
 import type { Layer, VolumeBackend } from '../contract.ts';
@@ -102,7 +102,8 @@ export function createLayeredFiles(options: LayeredFilesOptions): VolumeBackend 
       if (top === undefined) return ExtentSet.empty;
       // A smaller layer hides the ends of those below it: they read as zeroes now.
       const largestBytes = Math.max(...chain.map((layer) => layer.sizeBytes));
-      return layerChanges(paths.fileOf(top)).union(ExtentSet.of([[top.sizeBytes, largestBytes]]));
+      const changes = await layerChanges(paths.fileOf(top));
+      return changes.union(ExtentSet.of([[top.sizeBytes, largestBytes]]));
     },
     source: (chain) => ({
       layers: chain.map((layer) => ({ ...paths.fileOf(layer), sizeBytes: layer.sizeBytes })),

@@ -15,7 +15,7 @@ import { open, stat, truncate } from 'node:fs/promises';
 import { crashPoint } from '../../../lib/crash-points.ts';
 import { replaceBytesDurably, syncFile } from '../../../lib/durable-files.ts';
 import type { ExtentSet } from '../../disk/extent-set.ts';
-import { layerContent } from '../../disk/open-disk.ts';
+import { layerContent } from '../../disk/layer-content.ts';
 import { parseQcow2Header, type Qcow2Header, qcow2HeaderBytesWanted } from '../../disk/qcow2-header.ts';
 import { extentsFileOf, readExtentsFile } from '../../disk/raw-layer.ts';
 import type { CallOptions, Layer } from '../contract.ts';
@@ -46,7 +46,7 @@ export async function mergeLayers(
   await checkStack(deps, files);
 
   const chain = await chainOf(deps, files.older);
-  const held = layerContent(files.younger);
+  const held = await layerContent(files.younger);
   // Zeroes are not taken out yet: too much may be noted, never too little.
   await rewriteNotes(files.older, (noted) => noted.union(held.data));
   if (files.older.format === 'qcow2') await deps.marks.set(files.older, { owner: '', processId: null });
