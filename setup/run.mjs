@@ -1,5 +1,6 @@
 /** Runs a program in the place of this process: same streams, same signals, same end. */
 import { spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 
 const forwarded = ['SIGINT', 'SIGTERM', 'SIGHUP'];
 
@@ -11,11 +12,7 @@ export function run(program, args, { environment = process.env, whenOrphaned = f
   const [command, commandArgs] = whenOrphaned ? ['setpriv', ['--pdeathsig', 'TERM', program, ...args]] : [program, args];
   const child = spawn(command, commandArgs, { stdio: 'inherit', env: environment });
   for (const signal of forwarded) process.on(signal, () => child.kill(signal));
-  const parentId = process.ppid;
-  const watch = setInterval(() => {
-    if (process.ppid !== parentId) child.kill('SIGTERM');
-  }, 500);
-  if (!whenOrphaned || process.env.npm_lifecycle_event === undefined) clearInterval(watch);
+  const watch = whenOrphaned && process.env.npm_lifecycle_event !== undefined ? watchLineage(() => child.kill('SIGTERM')) : undefined;
   return new Promise((resolve) => {
     child.once('error', (error) => {
       clearInterval(watch);
@@ -30,3 +27,26 @@ export function run(program, args, { environment = process.env, whenOrphaned = f
 }
 
 const signalNumbers = { SIGHUP: 1, SIGINT: 2, SIGKILL: 9, SIGTERM: 15 };
+
+/** Calls back once when the `npm` above us, or the shell that it may have put between, is gone: orphans get another parent. */
+function watchLineage(orphaned) {
+  const before = lineage();
+  const watch = setInterval(() => {
+    if (lineage() === before) return;
+    clearInterval(watch);
+    orphaned();
+  }, 500);
+  return watch;
+}
+
+/** Our parent, and its parent when ours is only npm's shell. Who started `npm` may go without any consequence. */
+function lineage() {
+  try {
+    const status = readFileSync(`/proc/${process.ppid}/status`, 'utf8');
+    const [, name] = /^Name:\s*(.*)$/m.exec(status) ?? [];
+    const [, parentOfParent] = /^PPid:\s*(\d+)$/m.exec(status) ?? [];
+    return name?.startsWith('npm') ? String(process.ppid) : `${process.ppid} ${parentOfParent}`;
+  } catch {
+    return String(process.ppid);
+  }
+}

@@ -1,5 +1,6 @@
 /** `stillpoint serve`: the service in the foreground, until a signal ends it. */
 import { appendFileSync } from 'node:fs';
+import { flushCompileCache } from 'node:module';
 import type { CliCommand, CliInvocation } from '../fronts/cli/command.ts';
 import { positionalsOf } from '../fronts/cli/command.ts';
 import { CliError, exitCodes, usageError } from '../fronts/cli/exit-codes.ts';
@@ -43,6 +44,8 @@ export const serve: CliCommand = {
     invocation.out(
       `Credentials: ${paths.cloudsYaml} (export OS_CLIENT_CONFIG_FILE=${paths.cloudsYaml} OS_CLOUD=${cloudName}) or ${paths.openrc}`,
     );
+    // Now and not at the end: it may be a sudden one.
+    flushCompileCache();
     await stopWanted;
     await service.stop();
     return exitCodes.ok;
