@@ -2,6 +2,8 @@ import { backupCreate } from '../fronts/cli/backup-create.ts';
 import { backupRestore } from '../fronts/cli/backup-restore.ts';
 import type { CliCommand, CliInvocation } from '../fronts/cli/command.ts';
 import { createDoctor } from '../fronts/cli/doctor.ts';
+import { repositoryList } from '../fronts/cli/repository-list.ts';
+import { repositoryRestore } from '../fronts/cli/repository-restore.ts';
 import { status } from '../fronts/cli/status.ts';
 import { volumeConnect } from '../fronts/cli/volume-connect.ts';
 import { volumeDisconnect } from '../fronts/cli/volume-disconnect.ts';
@@ -18,4 +20,6 @@ export const commands: readonly CliCommand[] = [
   volumeDisconnect,
   backupCreate,
   backupRestore,
+  repositoryList,
+  repositoryRestore,
 ];

@@ -14,7 +14,6 @@
 
 import { crashPoint } from '../../lib/crash-points.ts';
 import { messageOf } from '../../lib/errors.ts';
-import type { Log } from '../../lib/log.ts';
 import type { DiskReader } from '../disk/contract.ts';
 import { ExtentSet } from '../disk/extent-set.ts';
 import { openDisk } from '../disk/open-disk.ts';
@@ -22,16 +21,15 @@ import { type Commit, putCommit, putFence, readCommit } from '../repository/comm
 import { isDamage, isRepositoryError, RepositoryError, type RepositoryErrorKind } from '../repository/errors.ts';
 import { checkSession, LEAF_BYTES } from '../repository/format.ts';
 import { createRecentChunks } from '../repository/index/recent-chunks.ts';
-import type { DomainKeys, Repository } from '../repository/repository.ts';
+import type { Repository } from '../repository/repository.ts';
 import { isTombstoned } from '../repository/tombstone.ts';
 import { type BackupBase, runBackupSession, type SessionResult } from './backup-session.ts';
 import type { BackupWork, TransferDeps } from './backup-work.ts';
 import type { BackupOrder, BackupOutcome, MoverCallOptions } from './contract.ts';
 import { accessOf } from './domain-access.ts';
 import { findOutcome, outcomeOf, removePacks, settleFormerSessions } from './former-sessions.ts';
-import type { IndexCache, IndexLease } from './index-cache.ts';
+import type { IndexLease } from './index-cache.ts';
 import { type BackupPlan, planBackup } from './leaf-plan.ts';
-import type { WorkerPool } from './worker-pool.ts';
 
 export async function runBackup(
   deps: TransferDeps,

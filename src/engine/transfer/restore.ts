@@ -15,7 +15,7 @@ import { messageOf } from '../../lib/errors.ts';
 import { ExtentSet } from '../disk/extent-set.ts';
 import { type Commit, readCommit } from '../repository/commit.ts';
 import { childOf, isHole, type NodeReference, rootOf, spanOf } from '../repository/disk-map.ts';
-import { DAMAGED_RANGES_MAX, type DiskRange, RepositoryError } from '../repository/errors.ts';
+import { RepositoryError } from '../repository/errors.ts';
 import { CHUNK_BYTES, FAN_OUT, LEAF_BYTES } from '../repository/format.ts';
 import type { DomainKeys, Repository } from '../repository/repository.ts';
 import { isTombstoned } from '../repository/tombstone.ts';
