@@ -4,6 +4,7 @@
  * A daemon outlives the service. Whoever has its `DiskExport` can take it over: every call here begins by asking the daemon itself.
  * The mark beside the top layer is set before the daemon starts and removed after it ended cleanly (see open-marks.ts).
  */
+import { existsSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { crashPoint } from '../../../lib/crash-points.ts';
 import { syncFile } from '../../../lib/durable-files.ts';
@@ -41,6 +42,7 @@ export interface ExportDeps {
 export const nbdExportName = 'disk';
 
 const startTimeoutMs = 15_000;
+const loadTimeoutMs = 2_000;
 /** A clean end writes everything out first. */
 const quitTimeoutMs = 60_000;
 const killTimeoutMs = 5_000;
@@ -149,10 +151,17 @@ async function waitUntilServing(target: DiskExport, logPath: string): Promise<vo
   }
 }
 
-/** Between its birth and its becoming the daemon, the process has the arguments of the cage; it is never without any for long. */
+/**
+ * Between its birth and its becoming the daemon, the process has the arguments of the cage; while the new program is loaded it has none, which
+ * on a busy machine takes a while.
+ */
 async function isStarting(target: DiskExport): Promise<boolean> {
-  await sleep(20);
-  return isProcessAlive(target.processId, target.id);
+  const deadline = performance.now() + loadTimeoutMs;
+  do {
+    await sleep(20);
+    if (isProcessAlive(target.processId, target.id)) return true;
+  } while (existsSync(`/proc/${target.processId}`) && performance.now() < deadline);
+  return false;
 }
 
 /** Runs `work` on the monitor of a live export. */
