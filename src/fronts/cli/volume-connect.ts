@@ -51,7 +51,7 @@ async function openConnection(
   const connector = { host: hostname(), mode };
   try {
     const { connection_info: info } = await volumeAction<ConnectionAnswer>(api, id, { 'os-initialize_connection': { connector } });
-    await volumeAction(api, id, { 'os-attach': { host_name: connector.host, mountpoint: info.data.socket_path.slice(-255), mode } });
+    await volumeAction(api, id, { 'os-attach': { host_name: connector.host, mountpoint: 'nbd', mode } });
     return info;
   } catch (error) {
     await giveBack(invocation, id, connector).catch(() => {
