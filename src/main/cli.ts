@@ -1,55 +1,13 @@
-/** The entry of `stillpoint`: binds the command line to this process. */
-import { readFileSync } from 'node:fs';
+/**
+ * The entry of `stillpoint`. It only turns on the cache of compiled modules before the first of them is loaded, which halves the time to
+ * start. The cache goes away with the packages; not being able to write it does no harm.
+ */
 import { enableCompileCache } from 'node:module';
 import { join } from 'node:path';
-import type { CliStream } from '../fronts/cli/command.ts';
-import { exitCodes } from '../fronts/cli/exit-codes.ts';
-import { runCli } from '../fronts/cli/run-cli.ts';
-import { commands } from './commands.ts';
-import { stateDirOf } from './config.ts';
-import { sameWishMs } from './serve.ts';
 
-const packageFile = join(import.meta.dirname, '../../package.json');
-
-// Halves the time to load the service, whose modules are imported later. It goes away with the packages, and not being able to write it does no harm.
-enableCompileCache(join(import.meta.dirname, '../../node_modules/.cache/stillpoint'));
-
-function streamOf(stream: NodeJS.WriteStream): CliStream {
-  // A reader that went away (`stillpoint … | head`) is no error of ours.
-  stream.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EPIPE') throw error;
-  });
-  return {
-    isTTY: stream.isTTY === true,
-    get columns() {
-      return stream.columns ?? 80;
-    },
-    write: (text) => void stream.write(text),
-  };
-}
-
-/** Aborted by Ctrl-C; a second one ends a command that does not listen. A terminal and `npm` both pass it on, hence the pause. */
-function interruption(): AbortSignal {
-  const controller = new AbortController();
-  let firstAtMs: number | undefined;
-  process.on('SIGINT', () => {
-    firstAtMs ??= performance.now();
-    if (performance.now() - firstAtMs > sameWishMs) process.exit(exitCodes.interrupted);
-    controller.abort();
-  });
-  return controller.signal;
-}
-
-const { version } = JSON.parse(readFileSync(packageFile, 'utf8')) as { version: string };
-
-const exitCode = await runCli(process.argv.slice(2), {
-  commands,
-  version,
-  environment: process.env,
-  stdout: streamOf(process.stdout),
-  stderr: streamOf(process.stderr),
-  signal: interruption(),
-  stateDirOf: (environment) => stateDirOf(environment),
-});
-// Nothing that a command forgot to close may keep it alive.
-process.exit(exitCode);
+const cache = join(import.meta.dirname, '../../node_modules/.cache/stillpoint');
+enableCompileCache(cache);
+// For the processes of our own that this one starts.
+process.env.NODE_COMPILE_CACHE ??= cache;
+const { runHere } = await import('./command-line.ts');
+await runHere();
