@@ -1,3 +1,4 @@
+import { setTimeout as pause } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { createEvents, type Events, eventChannel } from '../../src/cloud/events/service.ts';
 import { type TestDatabase, testDatabase } from '../support/database.ts';
@@ -38,6 +39,8 @@ test('a reader never skips an event whose transaction was slow', async () => {
   });
   await recorded.promise;
   const quick = record('quick');
+  // Long enough for it to commit, if it could.
+  await pause(100);
   expect(await events.since(0)).toEqual([]);
   mayEnd.resolve();
   await Promise.all([slow, quick]);

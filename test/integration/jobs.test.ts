@@ -116,21 +116,21 @@ describe('a saga', () => {
       steps: [
         {
           name: 'one',
-          async run({ progress }) {
-            progress({ doneBytes: 1, totalBytes: 2 });
-            return { answer: 42 };
-          },
+          run: async () => ({ answer: 42 }),
           undo: nothing,
         },
         {
           name: 'two',
-          async run({ output, sagaId }) {
+          async run({ output, sagaId, progress }) {
             seen.push(output('one'), output('two'));
             const { rows } = await sql<{ step: string; answer: number }>`
               SELECT step, (outputs->'steps'->'one'->'value'->>'answer')::int AS answer FROM sagas WHERE id = ${sagaId}`.execute(
               held.database.sql,
             );
             seen.push(rows[0]);
+            progress({ doneBytes: 2, totalBytes: 2 });
+            await expect.poll(async () => (await jobs.find('subject'))[0]?.progress).toEqual({ doneBytes: 2, totalBytes: 2 });
+            progress({ doneBytes: 3, totalBytes: 3 });
             return undefined;
           },
           undo: nothing,
@@ -141,7 +141,7 @@ describe('a saga', () => {
     expect(await jobs.settled(await order(jobs, 'outputs'))).toBe('done');
     expect(seen).toEqual([{ answer: 42 }, undefined, { step: 'two', answer: 42 }]);
     expect(await jobs.find('subject')).toMatchObject([
-      { status: 'done', step: null, progress: { doneBytes: 1, totalBytes: 2 }, failure: null },
+      { status: 'done', step: null, progress: { doneBytes: 3, totalBytes: 3 }, failure: null },
     ]);
   });
 
@@ -267,6 +267,37 @@ describe('several processes', () => {
     await killed(child);
     expect(await survivor.settled(sagaId, { timeoutMs: 10_000 })).toBe('done');
     await expectToy(id, 'done');
+  });
+
+  test('that lost a saga without hearing of it change nothing any more, inside or outside', async () => {
+    const unaware = gate();
+    let outside = 0;
+    const jobs = await working(
+      saga('overtaken', async (context) => {
+        await unaware.run(context);
+        await context.effect(
+          'late',
+          counted(() => outside++),
+        );
+        return undefined;
+      }),
+      saga('overtaken-silently', async (context) => {
+        await unaware.run(context);
+        return { stored: true };
+      }),
+    );
+    const ids = [await order(jobs, 'overtaken'), await order(jobs, 'overtaken-silently')];
+    await expect.poll(unaware.runs).toBe(2);
+    // What an heir does; it holds the lock of this number.
+    const heir = await held.database.openSession('heir');
+    await heir.query('SELECT pg_advisory_lock(77)');
+    await sql`UPDATE sagas SET owner = 77, epoch = epoch + 1`.execute(held.database.sql);
+    unaware.release();
+    for (const id of ids) expect(await jobs.settled(id, { timeoutMs: 300 })).toBe('running');
+    expect(outside).toBe(0);
+    const rows = await held.database.sql.selectFrom('sagas').select(['epoch', 'outputs', 'owner']).execute();
+    expect(rows).toEqual(Array.from({ length: 2 }, () => ({ epoch: 2, outputs: {}, owner: 77 })));
+    await heir.end();
   });
 
   test('run what a process without a runner started', async () => {

@@ -42,8 +42,11 @@ export function createContext(plan: ContextPlan): StepContext {
 
 export interface ProgressWriter {
   report(progress: Progress): void;
-  /** What was reported and not written yet; nothing is written by itself after this. */
-  takeLast(): Progress | undefined;
+  /**
+   * What was reported and not written yet, once the write under way has ended: no report may meet a row that has moved on. Nothing is
+   * written by itself until the next report.
+   */
+  takeLast(): Promise<Progress | undefined>;
 }
 
 const writeEveryMs = 1_000;
@@ -52,6 +55,7 @@ const writeEveryMs = 1_000;
 export function createProgressWriter(write: (progress: Progress) => Promise<void>): ProgressWriter {
   let last: Progress | undefined;
   let timer: NodeJS.Timeout | undefined;
+  let writing: Promise<void> | undefined;
   const flush = (): void => {
     timer = undefined;
     if (last === undefined) return;
@@ -60,16 +64,21 @@ export function createProgressWriter(write: (progress: Progress) => Promise<void
     timer = setTimeout(flush, writeEveryMs);
     timer.unref();
     // A report that cannot be written is not worth failing for: the next one is a second away.
-    write(progress).catch(() => {});
+    writing = write(progress)
+      .catch(() => {})
+      .finally(() => {
+        writing = undefined;
+      });
   };
   return {
     report(progress) {
       last = { doneBytes: progress.doneBytes, totalBytes: progress.totalBytes };
       if (timer === undefined) flush();
     },
-    takeLast() {
+    async takeLast() {
       clearTimeout(timer);
       timer = undefined;
+      if (writing !== undefined) await writing;
       const progress = last;
       last = undefined;
       return progress;

@@ -97,9 +97,9 @@ export function startRun(plan: RunPlan): Run {
     }
   }
 
-  const write = (change: SagaChange): Promise<void> => {
-    const report = progress.takeLast();
-    return ask(() => writeSaga(database, claim, report === undefined ? change : { progress: report, ...change }));
+  const write = async (change: SagaChange): Promise<void> => {
+    const report = await progress.takeLast();
+    await ask(() => writeSaga(database, claim, report === undefined ? change : { progress: report, ...change }));
   };
 
   function contextFor(step: string, mark: string, signal: AbortSignal): StepContext {
@@ -213,7 +213,7 @@ export function startRun(plan: RunPlan): Run {
       if (!backward.signal.aborted) plan.log.error({ sagaId: row.id, kind, error }, 'a saga stopped where it must not');
       return undefined;
     } finally {
-      progress.takeLast();
+      void progress.takeLast();
       releaseSlot();
     }
   }

@@ -37,6 +37,8 @@ export interface RunnerOptions {
 }
 
 const sweepEveryMs = 2_000;
+/** At first more often: the session of a process that was killed just before may take a moment to end. */
+const firstSweepMs = 100;
 const pendingTakenMax = 200;
 
 export function createRunner(options: RunnerOptions): Runner {
@@ -132,10 +134,10 @@ export function createRunner(options: RunnerOptions): Runner {
     mayBePending = left > 0;
   }
 
-  async function tick(): Promise<void> {
+  async function tick(nextMs: number): Promise<void> {
     await ownerLock.check();
     await sweep();
-    if (!stopping.signal.aborted) timer = setTimeout(() => void tick(), sweepEveryMs);
+    if (!stopping.signal.aborted) timer = setTimeout(() => void tick(Math.min(nextMs * 2, sweepEveryMs)), nextMs);
   }
 
   return {
@@ -149,7 +151,7 @@ export function createRunner(options: RunnerOptions): Runner {
     endOf: (sagaId) => local.get(sagaId)?.ended,
     async start() {
       await ownerLock.open();
-      void tick();
+      void tick(firstSweepMs);
     },
     async stop(graceMs) {
       stopping.abort();
