@@ -49,4 +49,3 @@ export const usageError = (message: string): CliError => new CliError(exitCodes.
 export const notFoundError = (message: string): CliError => new CliError(exitCodes.notFound, message);
 export const failure = (message: string, cause?: unknown): CliError =>
   new CliError(exitCodes.failure, message, cause === undefined ? undefined : { cause });
-export const corruptedError = (message: string): CliError => new CliError(exitCodes.corrupted, message);
