@@ -140,6 +140,8 @@ test('errors come as JSON, as a page, or as text, whatever the client likes', as
   expect(json).toMatchObject({ status: 404, body: { code: '404 Not Found', title: 'Not Found', message: 'No image found with ID none' } });
   const html = await call('GET', '/v2/images/none', { headers: { accept: '*/*' } });
   expect(html.body.toString()).toContain('<title>404 Not Found</title>');
+  const silent = await call('GET', '/v2/images/none', { headers: { accept: '' } });
+  expect(silent.headers.get('content-type')).toContain('text/html');
   const wrongVerb = await call('PUT', '/v2/images');
   expect(wrongVerb.status).toBe(405);
   expect((await call('GET', '/v2/nothing')).status).toBe(404);

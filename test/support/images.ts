@@ -7,7 +7,7 @@ import { createDisksService, type RunningDisks } from '../../src/cloud/disks/ser
 import type { Caller } from '../../src/cloud/identity/caller.ts';
 import { defaultImageLimits, type ImageLimits } from '../../src/cloud/images/deps.ts';
 import { createImagesService, type ImagesService } from '../../src/cloud/images/service.ts';
-import { type Jobs, openJobs } from '../../src/cloud/jobs/service.ts';
+import { type Jobs, openJobs as openRealJobs } from '../../src/cloud/jobs/service.ts';
 import { createConfinement } from '../../src/engine/confinement/run-confined.ts';
 import { createImageIntake } from '../../src/engine/image-intake/intake.ts';
 import { createLayeredFiles } from '../../src/engine/volumes/layered-files/create-layered-files.ts';
@@ -31,11 +31,19 @@ export interface ImagesUnderTest {
   stop(): Promise<void>;
 }
 
-export async function startImages(limits: Partial<ImageLimits> = {}): Promise<ImagesUnderTest> {
-  const folder = await mkdtemp(join(tmpdir(), 'stillpoint-images-'));
+export interface StartOptions {
+  readonly limits?: Partial<ImageLimits>;
+  readonly openJobs?: typeof openRealJobs;
+  /** What an earlier process worked on; left where it is by `stop`. */
+  readonly existing?: { readonly folder: string; readonly db: TestDatabase };
+}
+
+export async function startImages(options: StartOptions = {}): Promise<ImagesUnderTest> {
+  const { openJobs = openRealJobs, existing } = options;
+  const folder = existing?.folder ?? (await mkdtemp(join(tmpdir(), 'stillpoint-images-')));
   const [imagesDir, volumesDir, runtimeDir] = ['images', 'volumes', 'run'].map((name) => join(folder, name)) as [string, string, string];
-  await mkdir(runtimeDir, { mode: 0o700 });
-  const db = await testDatabase();
+  await mkdir(runtimeDir, { recursive: true, mode: 0o700 });
+  const db = existing?.db ?? (await testDatabase());
   const confinement = createConfinement();
   const backend = createLayeredFiles({ root: volumesDir, runtimeDir, log: silentLog, reserveBytes: 0, confinement });
 
@@ -50,7 +58,7 @@ export async function startImages(limits: Partial<ImageLimits> = {}): Promise<Im
       freeBytes: async () => running.freeBytes ?? (await backend.freeBytes()),
       clock: systemClock,
       log: silentLog,
-      limits: { ...defaultImageLimits, ...limits },
+      limits: { ...defaultImageLimits, ...options.limits },
     });
     await images.recover();
     await jobs.startWorking();
@@ -73,6 +81,7 @@ export async function startImages(limits: Partial<ImageLimits> = {}): Promise<Im
       running.images.stop();
       await running.jobs.stop();
       await running.disks.stop();
+      if (existing !== undefined) return;
       await db.drop();
       await rm(folder, { recursive: true, force: true });
     },

@@ -17,7 +17,7 @@ let caller: Caller;
 const admin = callerOf('admins', ['admin', 'member', 'reader']);
 
 beforeAll(async () => {
-  under = await startImages({ uploadBytesMax: 64 * mib, virtualBytesMax: 2 ** 40 });
+  under = await startImages({ limits: { uploadBytesMax: 64 * mib, virtualBytesMax: 2 ** 40 } });
 });
 afterAll(() => under.stop());
 beforeEach(() => {

@@ -129,8 +129,10 @@ export function prepareSaga(deps: ImagesDeps): SagaDefinition<PrepareInput> {
           await activate(context);
           return undefined;
         },
-        undo: {
-          notNeeded: 'It is the last step: once the row is active, only a deletion, which removes the row, can end the saga otherwise.',
+        undo: async ({ input, effect }) => {
+          await effect('row', async () => {
+            await changeStatus(deps.database.sql, input.imageId, 'withdrawn', deps.clock.nowText(), null);
+          });
         },
       },
     ],

@@ -19,6 +19,8 @@ export const transitions = {
   /** The sender went away, the bytes were refused, or there was no room: the upload may be tried again. */
   uploadFailed: { from: ['saving'], to: 'queued' },
   prepared: { from: ['saving'], to: 'active' },
+  /** The saga that made it active is undone after all: it may have been seen as active for a moment. */
+  withdrawn: { from: ['active', 'deactivated'], to: 'saving' },
   deactivated: { from: ['active'], to: 'deactivated' },
   reactivated: { from: ['deactivated'], to: 'active' },
 } as const satisfies Record<string, Transition>;

@@ -34,6 +34,10 @@ const bodyBytesMax = 1024 * 1024;
 /** Register it below the prefix `/image`. */
 export function imageFront(app: FastifyInstance, options: ImageFrontOptions, done: () => void): void {
   nameRequests(app);
+  app.addHook('onRequest', async (request) => {
+    // The SDK announces nothing at all with its uploads, and then shows the reason of a refusal only if it comes as a page.
+    if (request.headers.accept === '') request.headers.accept = '*/*';
+  });
   answerWithGlanceErrors(app);
   serveDiscovery(app, options.publicUrl, [
     { path: '/', code: 300, document: versionsOf },
