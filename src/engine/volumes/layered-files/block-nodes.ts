@@ -2,9 +2,9 @@
  * How QEMU is told to open layers: every file of a chain by name, format and order. Nothing is left to probing or to what headers say,
  * because a guest, or an uploaded file, may have put something there.
  */
-import { createHash } from 'node:crypto';
 import { basename } from 'node:path';
 import type { LayerFile } from './layer-paths.ts';
+import { nodeNameOf } from './node-names.ts';
 
 /** An option tree of QEMU's `blockdev-add`. */
 export type BlockNode = Readonly<Record<string, unknown>>;
@@ -16,10 +16,9 @@ export interface NodeOptions {
   readonly isNamed?: boolean;
 }
 
-/** Node names end at 31 characters, and ids of layers are longer. */
 export function nodeNamesOf(file: LayerFile): { format: string; file: string } {
-  const digest = createHash('sha256').update(basename(file.path)).digest('hex').slice(0, 28);
-  return { format: `l-${digest}`, file: `f-${digest}` };
+  const name = nodeNameOf({ id: basename(file.path, `.${file.format}`), format: file.format });
+  return { format: name, file: `f${name}` };
 }
 
 export function blockNode(file: LayerFile, options: NodeOptions): BlockNode {

@@ -206,7 +206,7 @@ async function quit(deps: ExportDeps, target: DiskExport): Promise<LayerFile | u
     const top = await withMonitor(target, async (monitor) => {
       const graph = await readGraph(monitor, target.id);
       await monitor.execute('quit');
-      return graph.top;
+      return deps.paths.fileOf({ ...graph.top, home: target.home, sizeBytes: 0 });
     });
     if (!(await waitForEnd(target.processId, target.id, quitTimeoutMs))) throw new Error('it did not end');
     return top;

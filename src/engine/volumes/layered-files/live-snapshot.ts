@@ -26,8 +26,7 @@ export async function snapshotExport(deps: ExportDeps, target: DiskExport, chain
   if (overlay.home !== target.home) throw new VolumeBackendError('mismatch', 'an overlay belongs into the home of the disk that is served');
   const files = { frozen: deps.paths.fileOf(frozen), overlay: deps.paths.fileOf(overlay) };
   // Marked before anything is opened; the daemon that has the old top open will have the overlay open too.
-  await deps.marks.set(files.overlay, { owner: target.id, processId: target.processId });
-  await syncFile(files.frozen.path);
+  await Promise.all([deps.marks.set(files.overlay, { owner: target.id, processId: target.processId }), syncFile(files.frozen.path)]);
   await withMonitor(target, async (monitor) => {
     const graph = await readGraph(monitor, target.id);
     const ids = chain.map((layer) => layer.id);

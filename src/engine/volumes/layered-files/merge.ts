@@ -14,12 +14,13 @@
 import { open, stat, truncate } from 'node:fs/promises';
 import { crashPoint } from '../../../lib/crash-points.ts';
 import { replaceBytesDurably, syncFile } from '../../../lib/durable-files.ts';
+import { ProcessError } from '../../../lib/processes.ts';
 import type { ExtentSet } from '../../disk/extent-set.ts';
 import { layerContent } from '../../disk/layer-content.ts';
 import { parseQcow2Header, type Qcow2Header, qcow2HeaderBytesWanted } from '../../disk/qcow2-header.ts';
 import { extentsFileOf, readExtentsFile } from '../../disk/raw-layer.ts';
 import type { CallOptions, Layer } from '../contract.ts';
-import { VolumeBackendError } from '../errors.ts';
+import { SpaceError, VolumeBackendError } from '../errors.ts';
 import type { LayerFile, LayerPaths } from './layer-paths.ts';
 import { nameOf, type OfflineTools } from './offline-tools.ts';
 import type { OpenMarks } from './open-marks.ts';
@@ -118,7 +119,13 @@ async function commit(
     reportedAtMs = performance.now();
     onProgress?.(Math.round(done * totalBytes), totalBytes);
   };
-  await deps.tools.commit(chain, { signal, onFraction });
+  try {
+    await deps.tools.commit(chain, { signal, onFraction });
+  } catch (error) {
+    if (error instanceof ProcessError && error.message.includes('No space left on device'))
+      throw new SpaceError('no space was left for a merge of layers');
+    throw error;
+  }
 }
 
 async function standOn(deps: MergeDeps, child: LayerFile, below: Layer): Promise<void> {

@@ -5,8 +5,8 @@
  * file is larger than it says. So a mark is made durable before a layer is opened for writing, and removed after a clean close;
  * whoever finds the mark of a program that is gone repairs the layer before anything else happens to it.
  */
-import { readFile } from 'node:fs/promises';
-import { removeDurably, replaceBytesDurably } from '../../../lib/durable-files.ts';
+import { readFile, rm } from 'node:fs/promises';
+import { replaceBytesDurably } from '../../../lib/durable-files.ts';
 import { isProcessAlive } from '../../../lib/processes.ts';
 import type { Confinement } from '../../confinement/run-confined.ts';
 import { VolumeBackendError } from '../errors.ts';
@@ -52,7 +52,8 @@ export function createOpenMarks(paths: LayerPaths, confinement: Confinement): Op
   const marks: OpenMarks = {
     set: (file, mark) => replaceBytesDurably(paths.markOf(file), Buffer.from(JSON.stringify(mark))),
     async clear(file, owner) {
-      if (owner === undefined || (await read(file))?.owner === owner) await removeDurably(paths.markOf(file));
+      // Not synced: a mark that comes back after a power cut costs one more check.
+      if (owner === undefined || (await read(file))?.owner === owner) await rm(paths.markOf(file), { force: true });
     },
     async liveOwner(file) {
       const mark = await read(file);
