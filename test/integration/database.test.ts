@@ -1,4 +1,4 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { sql } from 'kysely';
@@ -100,7 +100,8 @@ describe('a transaction', () => {
         }
       });
     await Promise.all([lockBoth(ids), lockBoth(ids.toReversed())]);
-    expect(attempts).toBe(3);
+    // The one that gave way runs again, and may have to a second time.
+    expect(attempts).toBeGreaterThanOrEqual(3);
     expect(callbacks).toBe(2);
   });
 
@@ -109,6 +110,21 @@ describe('a transaction', () => {
     await expect(database.transact(() => database.sql.selectFrom('events').select('id').execute())).rejects.toThrow('use tx.sql');
     await expect(database.transact(() => database.transact(async () => {}))).rejects.toThrow('use tx.sql');
   });
+});
+
+test('the table types name exactly the columns that the migrations make, and which may be null', async () => {
+  const source = await readFile(new URL('../../src/cloud/database/schema.ts', import.meta.url), 'utf8');
+  const tables = new Map([...source.matchAll(/^ {2}(\w+): (\w+Table);$/gm)].map(([, table, type]) => [type, table]));
+  const typed = [...source.matchAll(/^export interface (\w+Table) \{\n([^}]*(?:\{[^}]*\}[^}]*)*)\n\}$/gm)].flatMap(([, type, body = '']) =>
+    [...body.matchAll(/^ {2}(\w+): (.*);$/gm)].map(
+      ([, column, text = '']) => `${tables.get(type)}.${column}${/null|Nullable/.test(text) ? '?' : ''}`,
+    ),
+  );
+  const { rows } = await sql<{ name: string }>`
+    SELECT table_name || '.' || column_name || CASE is_nullable WHEN 'YES' THEN '?' ELSE '' END AS name
+      FROM information_schema.columns WHERE table_schema = 'public' AND table_name <> 'schema_migrations'`.execute(held.database.sql);
+  expect(typed.sort()).toEqual(rows.map((row) => row.name).sort());
+  expect(typed.length).toBeGreaterThan(100);
 });
 
 describe('migrations', () => {

@@ -3,6 +3,7 @@
  * what lives as long as a connection does (advisory locks, LISTEN).
  */
 import { AsyncLocalStorage } from 'node:async_hooks';
+import { setTimeout as pause } from 'node:timers/promises';
 import { type CompiledQuery, Kysely, PostgresDialect, type PostgresPool, type Transaction } from 'kysely';
 import pg from 'pg';
 import type { Log } from '../../lib/log.ts';
@@ -46,6 +47,7 @@ export interface DatabaseOptions {
 }
 
 const transactionAttemptsMax = 5;
+const retryPauseMs = 5;
 const retriedCodes = new Set(['40001', '40P01']);
 
 export function openDatabase(options: DatabaseOptions): Database {
@@ -88,6 +90,8 @@ export function openDatabase(options: DatabaseOptions): Database {
         } catch (error) {
           if (attempts >= transactionAttemptsMax || !retriedCodes.has(sqlState(error) ?? '')) throw error;
           log.debug({ attempts, code: sqlState(error) }, 'a transaction runs again');
+          // Who won the deadlock may need a moment more, and would meet this one again.
+          await pause(retryPauseMs * 2 ** attempts);
         }
       }
     },
