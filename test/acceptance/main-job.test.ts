@@ -64,8 +64,8 @@ async function gone(kind: readonly string[], id: string): Promise<void> {
 
 async function connect(volume: string, ...options: string[]): Promise<string> {
   const result = await stillpoint(service, 'volume', 'connect', volume, ...options);
-  expect(result.stderr + result.stdout).toContain('nbd+unix://');
-  expect(result.code).toBe(0);
+  if (result.code !== 0) throw new Error(`${result.stderr}\n${service.log().slice(-4000)}`);
+  expect(result.stdout).toMatch(/^nbd\+unix:\/\//);
   return result.stdout.trim();
 }
 

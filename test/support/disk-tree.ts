@@ -55,7 +55,7 @@ export async function makeDiskTree(): Promise<DiskTree> {
   return openDiskTree(folder, await testDatabase());
 }
 
-function openDiskTree(folder: string, held: TestDatabase): DiskTree {
+export function openDiskTree(folder: string, held: TestDatabase): DiskTree {
   const { database } = held;
   const log = silentLog;
   const root = join(folder, 'volumes');

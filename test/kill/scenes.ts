@@ -1,0 +1,273 @@
+import { randomBytes } from 'node:crypto';
+import { readFile, truncate } from 'node:fs/promises';
+import type { Api } from '../support/api.ts';
+import { scatteredBlocks } from '../support/disks.ts';
+import {
+  connect,
+  disconnect,
+  makeBackup,
+  makeImage,
+  makeModel,
+  makeSnapshot,
+  makeVolume,
+  mustHold,
+  mustSettle,
+  writeToVolume,
+} from '../support/scenario.ts';
+
+/**
+ * One long operation as the kill tests need it: what has to be there first, the operation, and what must hold whatever happened to it.
+ * All in terms of the public APIs. An operation may run any number of times on one service.
+ */
+export interface Scene {
+  readonly name: string;
+  prepare(api: Api, folder: string): Promise<PreparedScene>;
+}
+
+export interface PreparedScene {
+  /** Runs the operation to its end. Throws when it does not end well; a dying service makes it throw too. */
+  operate(api: Api): Promise<void>;
+  /** Every byte that was acknowledged earlier is still there. */
+  check(api: Api): Promise<void>;
+}
+
+const diskMib = 24;
+const diskBytes = diskMib << 20;
+
+/** A volume of 24 MiB of data (a third of it zeroes) in 1 GiB, with a file that holds the same. */
+async function volumeWithData(api: Api, folder: string, name: string): Promise<{ id: string; model: string; image: string }> {
+  const bytes = Buffer.concat([randomBytes(diskBytes / 3), Buffer.alloc(diskBytes / 3), Buffer.alloc(diskBytes / 3, 'stillpoint ')]);
+  const image = await makeImage(api, name, bytes);
+  const id = await makeVolume(api, { imageRef: image }, name);
+  const model = await makeModel(folder, `${name}.model`, bytes);
+  await writeToVolume(api, id, model, scatteredBlocks(diskBytes, 5), 7);
+  return { id, model, image };
+}
+
+async function mustVanish(api: Api, collection: 'volumes' | 'snapshots' | 'backups', id: string): Promise<void> {
+  await api.volume('DELETE', `/${collection}/${id}`);
+  const left = await api.settled(collection, id);
+  if (left !== undefined) throw new Error(`${collection} ${id} is ${left.status}, not gone`);
+}
+
+const uploadImage: Scene = {
+  name: 'image upload',
+  async prepare() {
+    const bytes = randomBytes(3 << 20);
+    return {
+      async operate(api) {
+        await makeImage(api, 'upload', bytes);
+      },
+      async check(api) {
+        const { images } = await api.image('GET', '/images?limit=100');
+        for (const image of images) {
+          if (!['active', 'queued'].includes(image.status)) throw new Error(`image ${image.id} is ${image.status}`);
+          await api.image('DELETE', `/images/${image.id}`);
+        }
+      },
+    };
+  },
+};
+
+const createVolume: Scene = {
+  name: 'volume from image',
+  async prepare(api, folder) {
+    const { image, id, model } = await volumeWithData(api, folder, 'source');
+    return {
+      async operate(again) {
+        const volumeId = await makeVolume(again, { imageRef: image }, 'made');
+        await mustVanish(again, 'volumes', volumeId);
+      },
+      check: (again) => mustHold(again, id, model),
+    };
+  },
+};
+
+const cloneVolume: Scene = {
+  name: 'volume from volume',
+  async prepare(api, folder) {
+    const { id, model } = await volumeWithData(api, folder, 'source');
+    return {
+      async operate(again) {
+        const cloneId = await makeVolume(again, { source_volid: id }, 'clone');
+        await mustHold(again, cloneId, model);
+        await mustVanish(again, 'volumes', cloneId);
+      },
+      check: (again) => mustHold(again, id, model),
+    };
+  },
+};
+
+const extendVolume: Scene = {
+  name: 'extend',
+  async prepare(api, folder) {
+    const { id, model } = await volumeWithData(api, folder, 'growing');
+    return {
+      async operate(again) {
+        const { volume } = await again.volume('GET', `/volumes/${id}`);
+        await again.volume('POST', `/volumes/${id}/action`, { 'os-extend': { new_size: volume.size + 1 } });
+        await mustSettle(again, 'volumes', id, 'available');
+      },
+      async check(again) {
+        const { volume } = await again.volume('GET', `/volumes/${id}`);
+        await truncate(model, volume.size * 2 ** 30);
+        await mustHold(again, id, model);
+      },
+    };
+  },
+};
+
+const snapshotOffline: Scene = {
+  name: 'snapshot and its deletion',
+  async prepare(api, folder) {
+    const { id, model } = await volumeWithData(api, folder, 'still');
+    let round = 0;
+    return {
+      async operate(again) {
+        const snapshotId = await makeSnapshot(again, id);
+        round += 1;
+        await writeToVolume(again, id, model, scatteredBlocks(diskBytes, 3, 4096), round);
+        await mustVanish(again, 'snapshots', snapshotId);
+      },
+      check: (again) => mustHold(again, id, model),
+    };
+  },
+};
+
+const snapshotLive: Scene = {
+  name: 'snapshot of a connected volume',
+  async prepare(api, folder) {
+    const { id, model } = await volumeWithData(api, folder, 'live');
+    await connect(api, id);
+    return {
+      async operate(again) {
+        await makeSnapshot(again, id);
+      },
+      async check(again) {
+        const { volume } = await again.volume('GET', `/volumes/${id}`);
+        if (volume.status !== 'in-use') throw new Error(`the volume is ${volume.status}`);
+        await disconnect(again, id);
+        await mustHold(again, id, model);
+        await connect(again, id);
+      },
+    };
+  },
+};
+
+const backUp: Scene = {
+  name: 'full and incremental backup',
+  async prepare(api, folder) {
+    const { id, model } = await volumeWithData(api, folder, 'kept');
+    let round = 100;
+    return {
+      async operate(again) {
+        await makeBackup(again, id);
+        round += 1;
+        await writeToVolume(again, id, model, scatteredBlocks(diskBytes, 3), round);
+        await makeBackup(again, id, { incremental: true });
+      },
+      async check(again) {
+        await mustHold(again, id, model);
+        await mustRestoreNewest(again, id);
+      },
+    };
+  },
+};
+
+/** The newest backup that is available restores (its root is compared on the way); one that failed says so. */
+async function mustRestoreNewest(api: Api, volumeId: string): Promise<void> {
+  const { backups } = await api.volume('GET', `/backups/detail?volume_id=${volumeId}`);
+  for (const backup of backups)
+    if (!['available', 'error'].includes(backup.status)) throw new Error(`backup ${backup.id} is ${backup.status}`);
+  const newest = backups.find((backup: { status: string }) => backup.status === 'available');
+  if (newest === undefined) return;
+  const { restore } = await api.volume('POST', `/backups/${newest.id}/restore`, { restore: { name: 'check', volume_id: null } });
+  await mustSettle(api, 'volumes', restore.volume_id, 'available');
+  await mustSettle(api, 'backups', newest.id, 'available');
+  await mustVanish(api, 'volumes', restore.volume_id);
+}
+
+const restoreToNew: Scene = {
+  name: 'restore to a new volume',
+  async prepare(api, folder) {
+    const { id, model } = await volumeWithData(api, folder, 'original');
+    const backupId = await makeBackup(api, id);
+    return {
+      async operate(again) {
+        const { restore } = await again.volume('POST', `/backups/${backupId}/restore`, { restore: { name: 'restored', volume_id: null } });
+        await mustSettle(again, 'volumes', restore.volume_id, 'available');
+        await mustSettle(again, 'backups', backupId, 'available');
+        await mustHold(again, restore.volume_id, model);
+        await mustVanish(again, 'volumes', restore.volume_id);
+      },
+      async check(again) {
+        await mustSettle(again, 'backups', backupId, 'available');
+        await mustHold(again, id, model);
+        const { volumes } = await again.volume('GET', '/volumes/detail?name=restored');
+        for (const volume of volumes) await mustVanish(again, 'volumes', volume.id);
+      },
+    };
+  },
+};
+
+const restoreInPlace: Scene = {
+  name: 'restore over an existing volume',
+  async prepare(api, folder) {
+    const { id, model } = await volumeWithData(api, folder, 'twice');
+    const older = await makeBackup(api, id);
+    const olderModel = await makeModel(folder, 'twice.older', await readHead(model));
+    await writeToVolume(api, id, model, scatteredBlocks(diskBytes, 9), 42);
+    const newer = await makeBackup(api, id, { incremental: true });
+    const restore = async (again: Api, backupId: string): Promise<void> => {
+      await again.volume('POST', `/backups/${backupId}/restore`, { restore: { volume_id: id } });
+      await mustSettle(again, 'volumes', id, 'available');
+      await mustSettle(again, 'backups', backupId, 'available');
+    };
+    return {
+      async operate(again) {
+        await restore(again, older);
+        await mustHold(again, id, olderModel);
+        await restore(again, newer);
+        await mustHold(again, id, model);
+      },
+      /** Whatever was interrupted: the disk is one of the two, whole. */
+      async check(again) {
+        await mustSettle(again, 'volumes', id, 'available');
+        await mustHold(again, id, model).catch(() => mustHold(again, id, olderModel));
+      },
+    };
+  },
+};
+
+const readHead = async (model: string): Promise<Buffer> => (await readFile(model)).subarray(0, diskBytes);
+
+const deleteBackup: Scene = {
+  name: 'backup deletion',
+  async prepare(api, folder) {
+    const { id, model } = await volumeWithData(api, folder, 'pruned');
+    const first = await makeBackup(api, id);
+    return {
+      async operate(again) {
+        await mustVanish(again, 'backups', await makeBackup(again, id, { incremental: true }));
+      },
+      async check(again) {
+        await mustSettle(again, 'backups', first, 'available');
+        await mustHold(again, id, model);
+        await mustRestoreNewest(again, id);
+      },
+    };
+  },
+};
+
+export const scenes: readonly Scene[] = [
+  uploadImage,
+  createVolume,
+  cloneVolume,
+  extendVolume,
+  snapshotOffline,
+  snapshotLive,
+  backUp,
+  restoreToNew,
+  restoreInPlace,
+  deleteBackup,
+];

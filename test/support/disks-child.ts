@@ -1,0 +1,79 @@
+/**
+ * One operation on disks in a process of its own, for tests that kill it. Arguments: the database's connection, the folder, the operation, all as
+ * JSON. With `STILLPOINT_CRASH_POINT` it is killed at that point; without, it is the next process: it adopts what the first one left, and repeats.
+ */
+import { truncate, writeFile } from 'node:fs/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { openDatabase } from '../../src/cloud/database/service.ts';
+import { ExtentSet } from '../../src/engine/disk/extent-set.ts';
+import { armCrashPoint } from '../../src/lib/crash-points.ts';
+import { silentLog } from '../../src/lib/log.ts';
+import { type DiskTree, diskBytes, mib, openDiskTree, testHolder, type Write, writeThrough } from './disk-tree.ts';
+
+export interface DiskOrder {
+  readonly operation: 'create' | 'freeze' | 'open' | 'close' | 'resize' | 'drop' | 'tidy' | 'base' | 'replace';
+  readonly volumeId: string;
+  readonly pointId: string;
+  readonly layerId: string;
+  readonly topLayerId: string;
+  /** What a client writes between the two processes, through the server that outlived the first. */
+  readonly meanwhile?: readonly Write[];
+  /** Whether the server dies, too, before the second process starts. */
+  readonly powerCut?: boolean;
+  /** The second process does not repeat the operation: it only tidies. */
+  readonly thenTidy?: boolean;
+}
+
+async function perform({ disks }: DiskTree, order: DiskOrder): Promise<void> {
+  const { volumeId, pointId, layerId, topLayerId } = order;
+  switch (order.operation) {
+    case 'create':
+      return await disks.createDisk(volumeId, { topLayerId, sizeBytes: diskBytes, fromPointId: pointId });
+    case 'freeze':
+      return await disks.freeze(volumeId, { pointId, topLayerId, holder: testHolder });
+    case 'open':
+      await disks.openExport(volumeId, { readOnly: false });
+      return;
+    case 'close':
+      return await disks.closeExport(volumeId);
+    case 'resize':
+      return await disks.resize(volumeId, 2 * diskBytes);
+    case 'drop':
+      return await disks.dropDisk(volumeId);
+    case 'tidy':
+      return await disks.tidy();
+    case 'base':
+      return await disks.createBase({ layerId, pointId, home: volumeId, sizeBytes: diskBytes, holder: testHolder }, async (path) => {
+        await writeFile(path, Buffer.alloc(mib, 7));
+        await truncate(path, diskBytes);
+        return ExtentSet.of([[0, mib]]);
+      });
+    case 'replace':
+      return await disks.replaceDisk(volumeId, { fromPointId: pointId, topLayerId, sizeBytes: diskBytes });
+  }
+}
+
+async function betweenProcesses({ database }: DiskTree, order: DiskOrder): Promise<void> {
+  if (order.meanwhile === undefined) return;
+  const server = await database.sql.selectFrom('volume_exports').selectAll().executeTakeFirstOrThrow();
+  await writeThrough(server.socket_path, order.meanwhile);
+  if (order.powerCut !== true) return;
+  process.kill(server.process_id, 'SIGKILL');
+  await sleep(100);
+}
+
+const [connectionText = '', folder = '', orderText = ''] = process.argv.slice(2);
+const connection = JSON.parse(connectionText);
+const order = JSON.parse(orderText) as DiskOrder;
+const database = openDatabase({ connection, poolMax: 4, log: silentLog });
+const tree = openDiskTree(folder, { database, connection, drop: () => database.close() });
+const point = process.env.STILLPOINT_CRASH_POINT;
+if (point === undefined) {
+  await betweenProcesses(tree, order);
+  await tree.disks.adoptExports();
+} else {
+  armCrashPoint(point, 'kill');
+}
+await perform(tree, point === undefined && order.thenTidy === true ? { ...order, operation: 'tidy' } : order);
+await tree.disks.stop();
+await database.close();
