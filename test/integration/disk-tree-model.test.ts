@@ -11,7 +11,7 @@ import { applyTo, type DiskTree, diskBytes, makeDiskTree, type Write } from '../
 type Step =
   | { readonly kind: 'write'; readonly which: number; readonly writes: readonly Write[] }
   | { readonly kind: 'freeze' | 'clone' | 'release' | 'drop' | 'replace' | 'open' | 'close'; readonly which: number }
-  | { readonly kind: 'tidy' | 'restart' };
+  | { readonly kind: 'tidy' | 'restart'; readonly which?: number };
 
 const which = fc.nat(1000);
 const anyWrite = fc.record({
@@ -63,8 +63,8 @@ class Model {
       this.tree = await this.tree.restart();
       return await this.tree.disks.adoptExports();
     }
-    const volume = this.volumes[action.which % Math.max(1, this.volumes.length)];
-    const point = this.points[action.which % Math.max(1, this.points.length)];
+    const volume = this.volumes[(action.which ?? 0) % Math.max(1, this.volumes.length)];
+    const point = this.points[(action.which ?? 0) % Math.max(1, this.points.length)];
     switch (action.kind) {
       case 'write':
         if (volume === undefined) return;

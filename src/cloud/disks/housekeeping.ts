@@ -91,7 +91,13 @@ export function createHousekeeping(deps: {
     });
     if (!doomed) return;
     crashPoint('tidy:doomed');
-    await backend.removeLayer(layerOf(layer));
+    try {
+      await backend.removeLayer(layerOf(layer));
+    } catch (error) {
+      // A server may still have an overlay open that an interrupted freeze handed to it. It lets go of it when it ends.
+      log.info({ layerId: layer.id, error: messageOf(error) }, 'a layer cannot be removed yet');
+      return;
+    }
     crashPoint('tidy:removed');
     await deleteLayer(sql, layer.id);
   }

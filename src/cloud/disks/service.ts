@@ -88,8 +88,15 @@ export function createDisksService(deps: DisksDeps): RunningDisks {
     changesSince: journals.changesSince,
 
     openExport: exports.open,
-    closeExport: exports.close,
-    adoptExports: exports.adopt,
+    async closeExport(volumeId) {
+      await exports.close(volumeId);
+      // What could not be merged or removed while the disk was open.
+      housekeeping.nudge();
+    },
+    async adoptExports() {
+      await exports.adopt();
+      housekeeping.nudge();
+    },
     idle: journals.idle,
     async stop() {
       await housekeeping.stop();
