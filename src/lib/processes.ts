@@ -84,13 +84,7 @@ export function runProcess(command: string, args: readonly string[], options: Pr
   });
 }
 
-/** Like `runProcess`, but an exit code other than 0 rejects with what the program said. */
-export async function runToSuccess(command: string, args: readonly string[], options: ProcessOptions): Promise<ProcessResult> {
-  const result = await runProcess(command, args, options);
-  throwUnlessSuccess(command, result);
-  return result;
-}
-
+/** Turns an exit code other than 0 into an error that says what the program said. */
 export function throwUnlessSuccess(command: string, result: ProcessResult): void {
   if (result.exitCode === 0) return;
   const how = result.exitSignal === null ? `exit code ${result.exitCode}` : `signal ${result.exitSignal}`;
