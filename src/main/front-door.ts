@@ -3,6 +3,7 @@ import fastify, { type FastifyBaseLogger } from 'fastify';
 import { nativeFront } from '../fronts/native/front.ts';
 import { healthRoutes } from '../fronts/native/health.ts';
 import { blockStorageFront } from '../fronts/openstack/block-storage/plugin.ts';
+import { computeFront } from '../fronts/openstack/compute/plugin.ts';
 import { identityFront } from '../fronts/openstack/identity/plugin.ts';
 import { imageFront } from '../fronts/openstack/image/plugin.ts';
 import type { Cloud } from './compose.ts';
@@ -31,6 +32,7 @@ export async function openFrontDoor({ config, cloud, log }: { config: Config; cl
   });
   await app.register(identityFront, { prefix: '/identity', identity: cloud.identity, publicUrl });
   await app.register(blockStorageFront, { prefix: '/volume', ...cloud, publicUrl });
+  await app.register(computeFront, { prefix: '/compute', identity: cloud.identity, publicUrl });
   await app.register(imageFront, { prefix: '/image', ...cloud, publicUrl });
   await app.register(nativeFront, { prefix: '/api/v1', ...cloud, publicUrl });
   healthRoutes(app, cloud);

@@ -34,6 +34,7 @@ const offers: readonly Offer[] = [
   },
   { type: 'volumev3', name: 'cinderv3', description: 'Block Storage', interfaces: everyone, path: '/volume/v3', perProject: true },
   { type: 'block-storage', name: 'cinder', description: 'Block Storage', interfaces: everyone, path: '/volume/v3', perProject: true },
+  { type: 'compute', name: 'nova', description: 'Compute', interfaces: everyone, path: '/compute/v2.1', perProject: false },
   { type: 'image', name: 'glance', description: 'Image', interfaces: everyone, path: '/image', perProject: false },
   { type: 'stillpoint', name: 'stillpoint', description: 'Stillpoint', interfaces: everyone, path: '/api/v1', perProject: false },
 ];
