@@ -66,7 +66,7 @@ export interface StateDirLock {
 }
 
 /** A service that is just stopping gets this long to finish, so that a restart does not fail for being quick. */
-const lockWaitSeconds = 10;
+const lockWaitSeconds = 5;
 
 export async function lockStateDir(stateDir: string, waitSeconds = lockWaitSeconds): Promise<StateDirLock> {
   const path = join(stateDir, 'lock');
