@@ -17,9 +17,8 @@ import type { VolumeBackend } from '../../engine/volumes/contract.ts';
 import { crashPoint } from '../../lib/crash-points.ts';
 import { messageOf } from '../../lib/errors.ts';
 import type { Log } from '../../lib/log.ts';
-import { type DiskState, layerOf, loadDisk, planLayer } from './layer-store.ts';
+import { type DiskState, layerOf, loadDisk, loadForFreeze } from './layer-store.ts';
 import type { Sql } from './locks.ts';
-import { findPoint, isReadable, planPoint } from './point-store.ts';
 
 export interface FreezePlan {
   readonly pointId: string;
@@ -36,30 +35,27 @@ export interface FreezeDeps {
 
 /** Runs under the volume's lock. True when it made the point, false when it had been made before. */
 export async function freezeDisk(deps: FreezeDeps, sql: Sql, volumeId: string, plan: FreezePlan): Promise<boolean> {
-  if (await isMade(sql, plan.pointId)) return false;
-  let disk = await loadDisk(sql, volumeId);
+  const start = await loadForFreeze(sql, volumeId, plan.pointId);
+  if (start.isMade) return false;
+  let { disk } = start;
   if (disk.exported !== undefined && disk.plannedOverlay !== undefined) {
-    disk = await deps.follow(sql, disk);
-    if (await isMade(sql, plan.pointId)) return false;
+    await deps.follow(sql, disk);
+    const followed = await loadForFreeze(sql, volumeId, plan.pointId);
+    if (followed.isMade) return false;
+    disk = followed.disk;
   }
   try {
     await freezeOnce(deps, sql, disk, plan);
   } catch (error) {
     if (disk.exported === undefined) throw error;
     deps.log.warn({ volumeId, error: messageOf(error) }, 'freezing an open disk failed; looking at what its server did');
-    disk = await deps.follow(sql, await loadDisk(sql, volumeId));
-    if (await isMade(sql, plan.pointId)) return true;
+    await deps.follow(sql, await loadDisk(sql, volumeId));
+    const followed = await loadForFreeze(sql, volumeId, plan.pointId);
+    if (followed.isMade) return true;
     // The server is gone: nobody has the disk open any more. One that is still there refused, and would refuse again.
-    if (disk.exported !== undefined) throw error;
-    await freezeOnce(deps, sql, disk, plan);
+    if (followed.disk.exported !== undefined) throw error;
+    await freezeOnce(deps, sql, followed.disk, plan);
   }
-  return true;
-}
-
-async function isMade(sql: Sql, pointId: string): Promise<boolean> {
-  const point = await findPoint(sql, pointId);
-  if (point === undefined || point.layerState === 'top' || point.layerState === 'planned') return false;
-  if (!isReadable(point)) throw new Error(`point ${pointId} was made and given up before`);
   return true;
 }
 
@@ -67,11 +63,7 @@ async function freezeOnce(deps: FreezeDeps, sql: Sql, disk: DiskState, plan: Fre
   const { top } = disk;
   const overlay = { id: plan.topLayerId, home: disk.volumeId, format: 'qcow2', sizeBytes: top.sizeBytes } as const;
   const chain = disk.chain.map(layerOf);
-  await sql.transaction().execute(async (tx) => {
-    await clearOtherPlans(tx, top.id, plan);
-    await planLayer(tx, overlay, top.id);
-    await planPoint(tx, { id: plan.pointId, parentId: disk.headPointId, layerId: top.id, sizeBytes: top.sizeBytes, holder: plan.holder });
-  });
+  await recordPlan(sql, disk, plan);
   crashPoint('freeze:planned');
   await deps.backend.createLayer(overlay, chain);
   crashPoint('freeze:layer-made');
@@ -83,13 +75,28 @@ async function freezeOnce(deps: FreezeDeps, sql: Sql, disk: DiskState, plan: Fre
   await recordFreeze(sql, disk.volumeId, { frozenId: top.id, topId: plan.topLayerId, pointId: plan.pointId });
 }
 
-/** What interrupted freezes with other ids left on this top. Their sagas may repeat: then they plan anew. */
-async function clearOtherPlans(tx: Sql, topLayerId: string, plan: FreezePlan): Promise<void> {
-  await query`
-    WITH others AS (SELECT id FROM points WHERE layer_id = ${topLayerId} AND id <> ${plan.pointId}),
-      holds AS (DELETE FROM point_holds WHERE point_id IN (SELECT id FROM others)),
-      gone AS (DELETE FROM points WHERE id IN (SELECT id FROM others))
-    UPDATE layers SET state = 'doomed' WHERE parent_id = ${topLayerId} AND state = 'planned' AND id <> ${plan.topLayerId}`.execute(tx);
+/**
+ * One statement, for a freeze has no time to lose. What interrupted freezes with other ids left on this top goes; their sagas may repeat: then they
+ * plan anew. Rows of the same freeze are taken over.
+ */
+async function recordPlan(sql: Sql, { volumeId, top, headPointId }: DiskState, plan: FreezePlan): Promise<void> {
+  const { rows } = await query<{ id: string }>`
+    WITH others AS (SELECT id FROM points WHERE layer_id = ${top.id} AND id <> ${plan.pointId}),
+      other_holds AS (DELETE FROM point_holds WHERE point_id IN (SELECT id FROM others)),
+      other_points AS (DELETE FROM points WHERE id IN (SELECT id FROM others)),
+      other_overlays AS (
+        UPDATE layers SET state = 'doomed' WHERE parent_id = ${top.id} AND state = 'planned' AND id <> ${plan.topLayerId}),
+      overlay AS (
+        INSERT INTO layers (id, parent_id, home, format, size_bytes, state)
+        VALUES (${plan.topLayerId}, ${top.id}, ${volumeId}, 'qcow2', ${top.sizeBytes}, 'planned')
+        ON CONFLICT (id) DO UPDATE SET parent_id = EXCLUDED.parent_id, size_bytes = EXCLUDED.size_bytes, state = 'planned'
+        WHERE layers.state IN ('planned', 'doomed') RETURNING id),
+      point AS (
+        INSERT INTO points (id, parent_id, layer_id, size_bytes) VALUES (${plan.pointId}, ${headPointId}, ${top.id}, ${top.sizeBytes})
+        ON CONFLICT (id) DO UPDATE SET parent_id = EXCLUDED.parent_id, layer_id = EXCLUDED.layer_id, size_bytes = EXCLUDED.size_bytes),
+      hold AS (INSERT INTO point_holds (point_id, holder) VALUES (${plan.pointId}, ${plan.holder}) ON CONFLICT DO NOTHING)
+    SELECT id FROM overlay`.execute(sql);
+  if (rows.length !== 1) throw new Error(`layer ${plan.topLayerId} is in use already`);
 }
 
 /** The rows after the moment: one statement, so all of it or nothing. */

@@ -49,6 +49,7 @@ export async function chainOf(sql: Sql, layerId: string): Promise<LayerRow[]> {
 }
 
 interface DiskRow {
+  readonly pointLayer: { readonly state: LayerState | null } | null;
   readonly headPointId: string | null;
   readonly topLayerId: string | null;
   readonly chain: readonly LayerRow[] | null;
@@ -62,7 +63,7 @@ interface DiskRow {
   } | null;
 }
 
-async function diskRow(sql: Sql, volumeId: string): Promise<DiskRow | undefined> {
+async function diskRow(sql: Sql, volumeId: string, pointId: string | null): Promise<DiskRow | undefined> {
   const { rows } = await query<DiskRow>`
     WITH RECURSIVE volume AS (
       SELECT top_layer_id, head_point_id FROM volumes WHERE id = ${volumeId}
@@ -76,7 +77,9 @@ async function diskRow(sql: Sql, volumeId: string): Promise<DiskRow | undefined>
          'sizeBytes', size_bytes, 'state', state) ORDER BY depth DESC) FROM chain) AS chain,
       (SELECT json_build_object('id', id, 'parentId', parent_id, 'home', home, 'format', format, 'sizeBytes', size_bytes, 'state', state)
          FROM layers WHERE parent_id = top_layer_id AND state = 'planned' LIMIT 1) AS planned,
-      (SELECT row_to_json(volume_exports) FROM volume_exports WHERE volume_id = ${volumeId}) AS export
+      (SELECT row_to_json(volume_exports) FROM volume_exports WHERE volume_id = ${volumeId}) AS export,
+      (SELECT json_build_object('state', layers.state) FROM points LEFT JOIN layers ON layers.id = layer_id
+         WHERE points.id = ${pointId}) AS "pointLayer"
     FROM volume`.execute(sql);
   return rows[0];
 }
@@ -87,7 +90,10 @@ export async function findTopLayerId(sql: Sql, volumeId: string): Promise<{ topL
 
 /** Undefined when the volume is gone or has no disk. */
 export async function findDisk(sql: Sql, volumeId: string): Promise<DiskState | undefined> {
-  const row = await diskRow(sql, volumeId);
+  return diskOf(volumeId, await diskRow(sql, volumeId, null));
+}
+
+function diskOf(volumeId: string, row: DiskRow | undefined): DiskState | undefined {
   const top = row?.chain?.at(-1);
   if (row === undefined || row.chain === null || top === undefined) return undefined;
   const exported = row.export === null ? undefined : exportOf(volumeId, row.export);
@@ -98,6 +104,19 @@ export async function loadDisk(sql: Sql, volumeId: string): Promise<DiskState> {
   const disk = await findDisk(sql, volumeId);
   if (disk === undefined) throw new Error(`volume ${volumeId} has no disk`);
   return disk;
+}
+
+/** What a freeze has to know, in one statement: the disk, and whether the point is there already. */
+export async function loadForFreeze(sql: Sql, volumeId: string, pointId: string): Promise<{ disk: DiskState; isMade: boolean }> {
+  const row = await diskRow(sql, volumeId, pointId);
+  const disk = diskOf(volumeId, row);
+  if (disk === undefined) throw new Error(`volume ${volumeId} has no disk`);
+  const point = row?.pointLayer ?? undefined;
+  if (point !== undefined && (point.state === null || point.state === 'doomed')) {
+    throw new Error(`point ${pointId} was made and given up before`);
+  }
+  // A point on what is still a top, or only planned, is not made yet.
+  return { disk, isMade: point?.state === 'frozen' || point?.state === 'merging' };
 }
 
 function exportOf(volumeId: string, row: NonNullable<DiskRow['export']>): ExportRow {
