@@ -54,7 +54,7 @@ export const backupCreate: CliCommand = {
       },
     });
     const job = await newestJob(api, backup.id, 'backup.create');
-    if (!flagOption(invocation, 'no-wait')) await watchJob(invocation, api, job.id, `backup ${backup.id}`);
+    if (!flagOption(invocation, 'no-wait')) await watchJob(invocation, api, job.id, `backing up ${volumeName}`);
     const shown = await api.call<{ backup: BackupBody }>('block-storage', 'GET', `/backups/${backup.id}`);
     const { job: ended } = await api.call<{ job: { progress: { total_bytes: number } | null } }>('native', 'GET', `/jobs/${job.id}`);
     const { id, name, status, size, is_incremental, volume_id, snapshot_id } = shown.backup;

@@ -44,7 +44,7 @@ export const backupRestore: CliCommand = {
       body: { restore: { volume_id: volume?.id ?? null, name: name ?? null } },
     });
     const job = await newestJob(api, backup.id, 'backup.restore');
-    if (!flagOption(invocation, 'no-wait')) await watchJob(invocation, api, job.id, `restore to ${restore.volume_id}`);
+    if (!flagOption(invocation, 'no-wait')) await watchJob(invocation, api, job.id, `restoring ${backupName}`);
     const shown = await api.call<{ volume: VolumeBody }>('block-storage', 'GET', `/volumes/${restore.volume_id}`);
     const { id, name: volumeName, status, size } = shown.volume;
     printRecord(invocation, { backup_id: backup.id, volume_id: id, volume_name: volumeName, status, size, job_id: job.id });

@@ -15,6 +15,7 @@ export interface Job {
 }
 
 const pollEveryMs = 500;
+const labelMax = 32;
 /** Short jobs should not wait for a poll. */
 const firstPollMs = 50;
 
@@ -31,7 +32,8 @@ export async function newestJob(api: ApiClient, subjectId: string, kind: string)
  * and the message says so.
  */
 export async function watchJob(invocation: CliInvocation, api: ApiClient, jobId: string, label: string): Promise<void> {
-  const line = createProgressLine(invocation.stderr, label);
+  // Names are as long as their owners like; the figures are what the line is for.
+  const line = createProgressLine(invocation.stderr, label.length > labelMax ? `${label.slice(0, labelMax - 1)}…` : label);
   try {
     for (let pauseMs = firstPollMs; ; pauseMs = Math.min(pauseMs * 2, pollEveryMs)) {
       const { job } = await api.call<{ job: Job }>('native', 'GET', `/jobs/${jobId}`);
@@ -39,7 +41,7 @@ export async function watchJob(invocation: CliInvocation, api: ApiClient, jobId:
       if (job.status === 'cancelled') throw failure(`${label}: cancelled`);
       if (job.status === 'failed') throw failureOf(label, job);
       const { done_bytes: doneBytes, total_bytes: totalBytes } = job.progress ?? { done_bytes: 0, total_bytes: 0 };
-      line.update({ doneBytes, totalBytes, ...(job.step === null ? {} : { step: job.step }) });
+      line.update({ doneBytes, totalBytes });
       await pause(pauseMs, undefined, { signal: invocation.signal });
     }
   } catch (error) {
