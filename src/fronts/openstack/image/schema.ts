@@ -81,9 +81,6 @@ export const imagesSchema = {
   ],
 };
 
-/** The names that are not free for properties. */
-export const attributeNames: ReadonlySet<string> = new Set(Object.keys(properties));
-
 const partialImage = { type: 'object', properties, additionalProperties: { type: 'string' } } as unknown as TSchema;
 
 const message: BodyMessage = ({ field, why }) =>
