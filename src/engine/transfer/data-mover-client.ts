@@ -84,7 +84,8 @@ class MoverProcess {
       env: {},
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
       ...(execPath === undefined ? {} : { execPath }),
-      ...(execArgv === undefined ? {} : { execArgv: [...execArgv] }),
+      // Options of this process (a debugger's port, a program given on the command line) are not for that one.
+      execArgv: [...(execArgv ?? [])],
     });
     this.#child.on('message', (answer) => this.#receive(answer as MoverAnswer));
     this.#child.on('error', (error) => this.#die(`the data mover failed: ${error.message}`));

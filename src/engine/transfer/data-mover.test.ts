@@ -1,0 +1,229 @@
+import { execFileSync, spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { getPriority } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import {
+  flipByte,
+  makePlace,
+  newSession,
+  objectsOf,
+  openPlace,
+  orderOf,
+  TestDisk,
+  textBytes,
+  uncancelled,
+} from '../../../test/support/repository.ts';
+import { silentLog } from '../../lib/log.ts';
+import { objectNames } from '../repository/format.ts';
+import type { DataMover } from './contract.ts';
+import { createDataMover } from './data-mover-client.ts';
+
+const MIB = 1024 * 1024;
+const entryPath = join(import.meta.dirname, '../../main/data-mover.ts');
+const place = makePlace();
+const { repository, folder } = place;
+const targetPath = join(folder, 'target.raw');
+const movers: DataMover[] = [];
+
+const startMover = (entry = entryPath): DataMover => {
+  const mover = createDataMover({ entryPath: entry, log: silentLog });
+  movers.push(mover);
+  return mover;
+};
+const disk = new TestDisk(join(folder, 'disk.raw'), 24 * MIB);
+
+beforeAll(async () => {
+  for (let at = 0; at < 24 * MIB; at += 4 * MIB) disk.write(at, at % (8 * MIB) === 0 ? randomBytes(4 * MIB) : textBytes(4 * MIB, at));
+  await startMover().initRepository(repository);
+});
+afterEach(async () => {
+  for (const mover of movers.splice(0)) await mover.stop();
+});
+afterAll(() => place.remove());
+
+/** The processes below this one that run the given entry. */
+function moverProcesses(parent = process.pid): number[] {
+  const children = readdirSync(`/proc/${parent}/task`).flatMap((task) => {
+    try {
+      return readFileSync(`/proc/${parent}/task/${task}/children`, 'utf8').split(' ').filter(Boolean).map(Number);
+    } catch {
+      return [];
+    }
+  });
+  return children.filter((child) => commandOf(child).includes('mover'));
+}
+
+function commandOf(processId: number): string {
+  try {
+    return readFileSync(`/proc/${processId}/cmdline`, 'utf8');
+  } catch {
+    return '';
+  }
+}
+
+const restore = (mover: DataMover, session: string) =>
+  mover.restore({ repository, domain: 'project', session, targetPath, targetSizeBytes: disk.sizeBytes }, uncancelled);
+
+async function expectRestores(mover: DataMover, session: string): Promise<void> {
+  await restore(mover, session);
+  expect(readFileSync(targetPath).equals(disk.bytes)).toBe(true);
+  rmSync(targetPath);
+}
+
+describe('the data mover as a process', () => {
+  it('backs up and restores with progress that ends at the total, niced', async () => {
+    const mover = startMover();
+    const progress: (readonly [number, number])[] = [];
+    const onProgress = (done: number, total: number): void => void progress.push([done, total]);
+    const { session } = await mover.backup(orderOf(repository, disk), { ...uncancelled, onProgress });
+    expect(progress.at(-1)).toEqual([24 * MIB, 24 * MIB]);
+    expect(new Set(moverProcesses().map((child) => getPriority(child)))).toEqual(new Set([10]));
+    await expectRestores(mover, session);
+  });
+
+  it('passes on an abort, also of work that still waits for its turn', async () => {
+    const mover = startMover();
+    const aborts = Array.from({ length: 4 }, () => new AbortController());
+    const results = aborts.map(({ signal }) => mover.backup(orderOf(repository, disk, { domain: newSession() }), { signal }));
+    setTimeout(() => {
+      for (const i of [0, 2, 3]) aborts[i]?.abort();
+    }, 20);
+    const kinds = (await Promise.allSettled(results)).map((result) => (result.status === 'fulfilled' ? 'done' : result.reason.kind));
+    expect(kinds).toEqual(['aborted', 'done', 'aborted', 'aborted']);
+  });
+
+  it('tells damage with its ranges across the border of the process', async () => {
+    const mover = startMover();
+    const { session } = await mover.backup(orderOf(repository, disk, { domain: 'damaged' }), uncancelled);
+    const opened = await openPlace(repository);
+    const [pack] = await objectsOf(opened.store, objectNames.packsOf(session));
+    opened.store.close();
+    flipByte(join(repository.store.path, pack as string), 1_000_000);
+    const order = { repository, domain: 'damaged', session, targetPath, targetSizeBytes: disk.sizeBytes };
+    const error = await mover.restore(order, uncancelled).catch((caught) => caught);
+    expect(error).toMatchObject({ name: 'RepositoryError', kind: 'corrupted', objectName: pack });
+    expect(error.ranges).toHaveLength(1);
+    expect(existsSync(targetPath)).toBe(false);
+  });
+
+  it('answers an unchanged backup at once while it is warm', async () => {
+    const mover = startMover();
+    disk.takeChanges();
+    const { session, root } = await mover.backup(orderOf(repository, disk), uncancelled);
+    const base = { session, root, changed: disk.takeChanges() };
+    const startedMs = performance.now();
+    expect((await mover.backup(orderOf(repository, disk, { base }), uncancelled)).root).toBe(root);
+    expect(performance.now() - startedMs).toBeLessThan(300);
+  });
+
+  it('is gone soon after the service was killed', async () => {
+    const program = `
+      const { createDataMover } = await import(${JSON.stringify(new URL('./data-mover-client.ts', import.meta.url).href)});
+      const log = { debug() {}, info() {}, warn() {}, error() {} };
+      const mover = createDataMover({ entryPath: ${JSON.stringify(entryPath)}, log });
+      await mover.initRepository(${JSON.stringify(repository)});
+      console.log('ready');
+      setInterval(() => {}, 1000);`;
+    const service = spawn(process.execPath, ['--input-type=module', '-e', program], { stdio: ['ignore', 'pipe', 'inherit'] });
+    await once(service.stdout, 'data');
+    const [child] = moverProcesses(service.pid);
+    expect(child).toBeDefined();
+    service.kill('SIGKILL');
+    for (let i = 0; i < 100 && commandOf(child as number) !== ''; i += 1) await pause(50);
+    expect(commandOf(child as number)).toBe('');
+  });
+});
+
+describe('a data mover that dies', () => {
+  it.each([0.1, 0.5, 0.9])('in a backup, at %d of it, rejects the call; the next attempt succeeds and cleans up', async (share) => {
+    const mover = startMover();
+    const lost = newSession();
+    const onProgress = (done: number): void => {
+      if (done >= share * 24 * MIB) for (const child of moverProcesses()) process.kill(child, 'SIGKILL');
+    };
+    const domain = newSession();
+    const killed = mover.backup(orderOf(repository, disk, { session: lost, domain }), { ...uncancelled, onProgress });
+    const killer = setInterval(
+      () => {
+        for (const child of moverProcesses()) process.kill(child, 'SIGKILL');
+      },
+      40 + share * 60,
+    );
+    const error = await killed.then(
+      () => undefined,
+      (caught) => caught,
+    );
+    clearInterval(killer);
+    if (error !== undefined) expect(error).toMatchObject({ kind: 'interrupted' });
+    await mover.initRepository(repository);
+    expect(readdirSync(join(repository.store.path, 'tmp'))).toEqual([]);
+    const next = await mover.backup(orderOf(repository, disk, { formerSessions: [lost], domain }), uncancelled);
+    const opened = await openPlace(repository);
+    expect(next.session === lost || (await objectsOf(opened.store, objectNames.packsOf(lost))).length === 0).toBe(true);
+    opened.store.close();
+    const order = { repository, domain, session: next.session, targetPath, targetSizeBytes: disk.sizeBytes };
+    await mover.restore(order, uncancelled);
+    expect(readFileSync(targetPath).equals(disk.bytes)).toBe(true);
+    rmSync(targetPath);
+  });
+
+  it.each([
+    'store.before-flush',
+    'store.before-link',
+    'store.after-link',
+    'backup.packs-durable',
+    'backup.before-commit',
+    'backup.after-commit',
+  ])('at %s, leaves a repository in which the next attempt finds or makes the backup', async (point) => {
+    mkdirSync(join(folder, 'entries'), { recursive: true });
+    const entry = join(folder, 'entries', `mover-${point}.ts`);
+    const crashPoints = new URL('../../lib/crash-points.ts', import.meta.url).href;
+    writeFileSync(
+      entry,
+      `import { armCrashPoint } from ${JSON.stringify(crashPoints)};\narmCrashPoint(${JSON.stringify(point)}, 'kill');\nawait import(${JSON.stringify(entryPath)});\n`,
+    );
+    const lost = newSession();
+    const order = orderOf(repository, disk, { session: lost });
+    await expect(startMover(entry).backup(order, uncancelled)).rejects.toMatchObject({ kind: 'interrupted' });
+    const mover = startMover();
+    const next = await mover.backup(orderOf(repository, disk, { formerSessions: [lost] }), uncancelled);
+    expect(next.session === lost).toBe(point === 'backup.after-commit');
+    await expectRestores(mover, next.session);
+  });
+
+  it('in a restore, leaves a target that the next restore replaces', async () => {
+    const mover = startMover();
+    const { session } = await mover.backup(orderOf(repository, disk), uncancelled);
+    const killed = restore(mover, session);
+    while (!existsSync(targetPath)) await pause(1);
+    for (const child of moverProcesses()) process.kill(child, 'SIGKILL');
+    await expect(killed).rejects.toMatchObject({ kind: 'interrupted' });
+    await expectRestores(mover, session);
+  });
+});
+
+describe('a full file system', () => {
+  it('fails the backup or the restore with kind full, and keeps nothing of it', () => {
+    const small = join(folder, 'small');
+    const large = join(folder, 'large');
+    for (const path of [small, large]) mkdirSync(path);
+    const scenario = join(import.meta.dirname, '../../../test/support/full-disk-scenario.ts');
+    const script = 'mount -t tmpfs -o size=24m none "$1" && exec "$0" "$2" "$1" "$3"';
+    // Without root, a user namespace gives the right to mount inside of it.
+    const isolation = process.getuid?.() === 0 ? ['-m'] : ['-r', '-m'];
+    const output = execFileSync('unshare', [...isolation, 'sh', '-c', script, process.execPath, small, scenario, large], {
+      encoding: 'utf8',
+    });
+    expect(JSON.parse(output)).toEqual({
+      big: 'full',
+      left: { packs: [], commits: [], unfinished: [] },
+      fitting: 2,
+      restored: 'full',
+      target: false,
+    });
+  });
+});
