@@ -48,7 +48,3 @@ export const can = {
       ? backup.root !== null && isIn(backup.status, transitions.resetToAvailable.from)
       : isIn(backup.status, transitions.resetToError.from),
 };
-
-export function isBackupStatus(text: string): text is BackupStatus {
-  return (backupStatuses as readonly string[]).includes(text);
-}

@@ -22,7 +22,7 @@ const Progress = Type.Object({
   rate: Type.Integer({ minimum: 0 }),
 });
 
-export const Job = Type.Object({
+const Job = Type.Object({
   id: Type.String(),
   kind: Type.String(),
   subject_id: Type.String(),

@@ -27,7 +27,7 @@ const Counts = Type.Object({
 
 export type ResourceCounts = Static<typeof Counts>;
 
-export const Status = Type.Object({
+const Status = Type.Object({
   version: Type.String(),
   uptime_seconds: Type.Integer({ minimum: 0 }),
   counts: Counts,

@@ -1,0 +1,132 @@
+import fastify, { type FastifyInstance } from 'fastify';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { type TestDatabase, testDatabase } from '../../../test/support/database.ts';
+import type { ValidToken } from '../../cloud/identity/token.ts';
+import { type Jobs, openJobs } from '../../cloud/jobs/service.ts';
+import { systemClock } from '../../lib/clock.ts';
+import { newId } from '../../lib/ids.ts';
+import { silentLog } from '../../lib/log.ts';
+import { nativeFront } from './front.ts';
+import { healthRoutes } from './health.ts';
+
+let held: TestDatabase;
+let jobs: Jobs;
+let app: FastifyInstance;
+
+/** `<project>:<role>` is a token here: who may log in is the business of identity. */
+const tokenOf = async (secret: string): Promise<ValidToken | undefined> => {
+  const [projectId, role] = secret.split(':');
+  if (projectId === undefined || role === undefined) return undefined;
+  const domain = { id: 'default', name: 'Default' };
+  return {
+    user: { id: 'u', name: 'ada', domain },
+    scope: { kind: 'project', project: { id: projectId, name: projectId, domain } },
+    roles: [{ id: role, name: role }],
+    methods: ['password'],
+    auditIds: [],
+    issuedAt: systemClock.nowText(),
+    expiresAt: systemClock.nowText(),
+    applicationCredential: null,
+  };
+};
+
+beforeAll(async () => {
+  held = await testDatabase();
+  jobs = await openJobs({ database: held.database, connection: held.connection, log: silentLog });
+  jobs.define({
+    kind: 'test.wait',
+    steps: [
+      {
+        name: 'wait',
+        async run({ signal, progress }) {
+          progress({ doneBytes: 10, totalBytes: 40 });
+          await new Promise((_resolve, reject) => signal.addEventListener('abort', () => reject(signal.reason)));
+          return undefined;
+        },
+        undo: { notNeeded: 'it does nothing' },
+      },
+    ],
+    settle: async () => {},
+  });
+  await jobs.startWorking();
+  app = fastify();
+  await app.register(nativeFront, {
+    prefix: '/api/v1',
+    identity: { validateToken: tokenOf },
+    publicUrl: undefined,
+    database: held.database,
+    jobs,
+    clock: systemClock,
+    status: {
+      version: '1.2.3',
+      uptimeSeconds: () => 7.9,
+      countsFor: async () => ({ volumes: 1, snapshots: 2, images: 3, backups: 4 }),
+      repositories: async () => [{ id: 'r', name: 'default', storePath: '/store' }],
+      freeBytes: async () => 5,
+    },
+  });
+  healthRoutes(app, held);
+  await app.ready();
+});
+afterAll(async () => {
+  await app.close();
+  await jobs.stop();
+  await held.drop();
+});
+
+const call = async (method: 'GET' | 'POST', url: string, token = 'p1:member') => {
+  const answer = await app.inject({ method, url: `/api/v1${url}`, headers: { 'x-auth-token': token } });
+  return { status: answer.statusCode, body: answer.json() };
+};
+
+async function startedJob(projectId: string | null): Promise<{ id: string; subjectId: string }> {
+  const subjectId = newId();
+  const id = await held.database.transact((tx) => jobs.start(tx, { kind: 'test.wait', subjectId, projectId, input: {} }));
+  return { id, subjectId };
+}
+
+test('a job is shown to its project while it runs, and can be cancelled', async () => {
+  const { id, subjectId } = await startedJob('p1');
+  await expect.poll(async () => (await call('GET', `/jobs/${id}`)).body.job.progress).toMatchObject({ done_bytes: 10, total_bytes: 40 });
+  const { body } = await call('GET', `/jobs?subject_id=${subjectId}`);
+  expect(body.jobs).toMatchObject([{ id, kind: 'test.wait', status: 'running', step: 'wait', cancel_requested: false }]);
+  expect((await call('POST', `/jobs/${id}/cancel`)).status).toBe(202);
+  expect(await jobs.settled(id)).toBe('cancelled');
+  expect((await call('GET', `/jobs/${id}`)).body.job).toMatchObject({ status: 'cancelled', failure: 'cancelled' });
+  expect(await call('POST', `/jobs/${id}/cancel`)).toMatchObject({ status: 409, body: { error: { code: 'conflict' } } });
+});
+
+test('for others a job does not exist, and readers do not cancel', async () => {
+  const { id, subjectId } = await startedJob('p1');
+  expect(await call('GET', `/jobs/${id}`, 'p2:member')).toMatchObject({ status: 404, body: { error: { code: 'not-found' } } });
+  expect((await call('GET', `/jobs?subject_id=${subjectId}`, 'p2:member')).body).toEqual({ jobs: [] });
+  expect((await call('POST', `/jobs/${id}/cancel`, 'p2:member')).status).toBe(404);
+  expect((await call('POST', `/jobs/${id}/cancel`, 'p1:reader')).status).toBe(403);
+  const own = await startedJob(null);
+  expect((await call('GET', `/jobs/${own.id}`)).status).toBe(404);
+  expect((await call('GET', `/jobs/${own.id}`, 'p2:admin')).status).toBe(200);
+  for (const job of [id, own.id]) await call('POST', `/jobs/${job}/cancel`, 'p2:admin');
+});
+
+test('questions that make no sense are refused', async () => {
+  expect((await call('GET', '/jobs')).status).toBe(400);
+  expect((await call('GET', '/jobs/monday')).status).toBe(404);
+  expect((await call('GET', '/nothing')).body).toEqual({ error: { code: 'not-found', message: 'There is nothing at this address.' } });
+  expect((await call('GET', '/status', 'nobody')).status).toBe(401);
+});
+
+test('the status names places to administrators only', async () => {
+  expect((await call('GET', '/status')).body).toEqual({
+    version: '1.2.3',
+    uptime_seconds: 7,
+    counts: { volumes: 1, snapshots: 2, images: 3, backups: 4 },
+    repositories: [{ id: 'r', name: 'default' }],
+    free_bytes: 5,
+  });
+  expect((await call('GET', '/status', 'p1:admin')).body.repositories).toEqual([{ id: 'r', name: 'default', path: '/store' }]);
+});
+
+test('health is told without a token', async () => {
+  const answer = await app.inject({ url: '/healthz' });
+  expect([answer.statusCode, answer.body]).toEqual([200, 'ok\n']);
+});
