@@ -1,3 +1,4 @@
+import { openAsBlob } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -17,6 +18,7 @@ export interface Api {
   /** The same without throwing. */
   raw(method: string, path: string, body?: unknown): Promise<{ status: number; body: Answer }>;
   upload(imageId: string, bytes: Buffer): Promise<number>;
+  uploadFile(imageId: string, path: string): Promise<number>;
   /** Polls a volume, snapshot or backup until its status is settled, and returns it; undefined when it is gone. */
   settled(collection: 'volumes' | 'snapshots' | 'backups', id: string, timeoutMs?: number): Promise<Answer | undefined>;
 }
@@ -35,7 +37,8 @@ const transient = new Set([
 ]);
 const singular = { volumes: 'volume', snapshots: 'snapshot', backups: 'backup' } as const;
 
-export async function signIn(service: { readonly url: string; readonly stateDir: string }): Promise<Api> {
+/** As the administrator, in the project `admin` unless another is named. */
+export async function signIn(service: { readonly url: string; readonly stateDir: string }, projectName?: string): Promise<Api> {
   const { auth } = parse(await readFile(join(service.stateDir, 'clouds.yaml'), 'utf8')).clouds.stillpoint;
   const answer = await fetch(`${service.url}/identity/v3/auth/tokens`, {
     method: 'POST',
@@ -46,7 +49,7 @@ export async function signIn(service: { readonly url: string; readonly stateDir:
           methods: ['password'],
           password: { user: { name: auth.username, domain: { name: 'Default' }, password: auth.password } },
         },
-        scope: { project: { name: auth.project_name, domain: { name: 'Default' } } },
+        scope: { project: { name: projectName ?? auth.project_name, domain: { name: 'Default' } } },
       },
     }),
   });
@@ -56,7 +59,7 @@ export async function signIn(service: { readonly url: string; readonly stateDir:
 
   const send = async (method: string, path: string, body: unknown, headers: Record<string, string>) => {
     const init: RequestInit = { method, headers: { 'x-auth-token': token, ...headers } };
-    if (body !== undefined) init.body = body instanceof Buffer ? body : JSON.stringify(body);
+    if (body !== undefined) init.body = body instanceof Buffer || body instanceof Blob ? body : JSON.stringify(body);
     const reply = await fetch(`${service.url}${path}`, init);
     const text = await reply.text();
     return { status: reply.status, body: text.startsWith('{') || text.startsWith('[') ? JSON.parse(text) : text };
@@ -76,6 +79,10 @@ export async function signIn(service: { readonly url: string; readonly stateDir:
     image: (method, path, body) => must(method, `/image/v2${path}`, body),
     upload: async (imageId, bytes) =>
       (await send('PUT', `/image/v2/images/${imageId}/file`, bytes, { 'content-type': 'application/octet-stream' })).status,
+    uploadFile: async (imageId, path) => {
+      const headers = { 'content-type': 'application/octet-stream' };
+      return (await send('PUT', `/image/v2/images/${imageId}/file`, await openAsBlob(path), headers)).status;
+    },
     async settled(collection, id, timeoutMs = 60_000) {
       const deadline = performance.now() + timeoutMs;
       for (;;) {
