@@ -42,7 +42,8 @@ const sortNames = [
 
 const isTime = (column: BackupColumn): boolean => listColumns[column].kind === 'time';
 const isMoment = (text: string): boolean =>
-  /^\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{1,6})?Z?$/.test(text) && !Number.isNaN(Date.parse(`${text.slice(0, 10)}T${text.slice(11, 19)}Z`));
+  /^\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{1,6})?Z?$/.test(text) &&
+  !Number.isNaN(Date.parse(`${text.slice(0, 10)}T${text.slice(11, 19)}Z`));
 
 /** Undefined: nothing can match. */
 export function parseBackupList(query: Query, caller: Caller, microversion: Microversion): BackupListOrder | undefined {
