@@ -36,7 +36,7 @@ export type Cloud = Awaited<ReturnType<typeof composeCloud>>;
 
 export async function composeCloud({ config, paths, database, connection, log }: CloudOptions) {
   const clock = systemClock;
-  const confinement = createConfinement();
+  const confinement = createConfinement({ allowUnconfined: config.allowUnconfined });
   const backend = createLayeredFiles({
     root: paths.volumes,
     runtimeDir: config.runtimeDir,

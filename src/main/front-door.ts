@@ -1,5 +1,5 @@
 /** The one port of the service: each API under its prefix, as a DevStack lays them out. */
-import fastify, { type FastifyBaseLogger } from 'fastify';
+import fastify, { type FastifyBaseLogger, LogController } from 'fastify';
 import { nativeFront } from '../fronts/native/front.ts';
 import { healthRoutes } from '../fronts/native/health.ts';
 import { blockStorageFront } from '../fronts/openstack/block-storage/plugin.ts';
@@ -25,7 +25,7 @@ export async function openFrontDoor({ config, cloud, log }: { config: Config; cl
   const { publicUrl } = config;
   const app = fastify({
     loggerInstance: log,
-    disableRequestLogging: true,
+    logController: new LogController({ disableRequestLogging: true }),
     forceCloseConnections: true,
     routerOptions: { ignoreTrailingSlash: true, maxParamLength: pathParameterCharactersMax },
     rewriteUrl: ({ url }) => withoutJsonSuffix(url ?? '/'),

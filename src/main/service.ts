@@ -32,7 +32,7 @@ export async function startService(config: Config): Promise<RunningService> {
 }
 
 async function start(config: Config, paths: StatePaths, undo: (() => Promise<void>)[]): Promise<string> {
-  const log = pino({ level: config.logLevel }, pino.destination({ dest: 2, sync: true }));
+  const log = pino({ level: config.logLevel, serializers: { error: pino.stdSerializers.err } }, pino.destination({ dest: 2, sync: true }));
   const lock = await lockStateDir(paths.root);
   undo.push(async () => lock.release());
   const { database, connection } = await startDatabase(config, log, undo);
