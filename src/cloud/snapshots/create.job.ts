@@ -8,10 +8,10 @@
  * Half-way: the ids of the point and of the volume's next layer were chosen in the request, so a repeat finds what an interrupted attempt
  * made. A failure ends the hold (the two layers are merged again later) and leaves the snapshot in error; the volume never notices.
  */
-import type { Database } from '../database/service.ts';
+import type { Database, Tx } from '../database/service.ts';
 import type { DisksService } from '../disks/service.ts';
 import type { SagaDefinition } from '../jobs/saga.ts';
-import { move } from './store.ts';
+import { lockSnapshot, move } from './store.ts';
 
 export const createKind = 'snapshot.create';
 
@@ -40,22 +40,33 @@ export function createSnapshotSaga({ database, disks }: CreateJobDeps): SagaDefi
           await context.effect('freeze', () => disks.freeze(volumeId, { pointId, topLayerId, holder: holderOf(snapshotId) }));
           return undefined;
         },
-        undo: ({ input }) => database.transact((tx) => disks.release(tx, input.pointId, holderOf(input.snapshotId))),
+        undo: ({ input }) => database.transact((tx) => releaseUnlessFinished(tx, input)),
       },
       {
         name: 'finish',
-        async run({ input }) {
-          const { snapshotId, pointId } = input;
-          // A snapshot that is being deleted by force meanwhile has no further use for the point.
-          const done = await move(database.sql, snapshotId, 'created', { pointId, progress: '100%' });
-          if (!done) await database.transact((tx) => disks.release(tx, pointId, holderOf(snapshotId)));
+        async run(context) {
+          await context.effect('rows', () => database.transact((tx) => finish(tx, context.input)));
           return undefined;
         },
-        undo: { notNeeded: 'It is one statement, and the last step.' },
+        undo: { notNeeded: 'It is one transaction, and the last step.' },
       },
     ],
     async settle({ input }) {
       await move(database.sql, input.snapshotId, 'createFailed');
     },
   };
+
+  async function finish(tx: Tx, input: CreateInput): Promise<void> {
+    const changes = { pointId: input.pointId, progress: '100%' };
+    if (!(await move(tx.sql, input.snapshotId, 'created', changes))) await releaseUnlessFinished(tx, input);
+  }
+
+  /**
+   * A snapshot that is being deleted by force, or was reset, has no use for the point. One that names the point is finished, also when a
+   * failure is reported: the answer to a commit may be lost.
+   */
+  async function releaseUnlessFinished(tx: Tx, { snapshotId, pointId }: CreateInput): Promise<void> {
+    const snapshot = await lockSnapshot(tx.sql, snapshotId);
+    if (snapshot?.pointId !== pointId) await disks.release(tx, pointId, holderOf(snapshotId));
+  }
 }

@@ -13,7 +13,7 @@ import type { Database } from '../database/service.ts';
 import type { DisksService } from '../disks/service.ts';
 import type { SagaDefinition, StepContext } from '../jobs/saga.ts';
 import { gib } from './sizes.ts';
-import { move } from './store.ts';
+import { findVolume, move } from './store.ts';
 
 export const createKind = 'volume.create';
 
@@ -45,7 +45,7 @@ export function createVolumeSaga(deps: CreateJobDeps): SagaDefinition<CreateInpu
       {
         name: 'disk',
         run: (context) => makeDisk(deps, context),
-        undo: (context) => context.effect('drop', () => deps.disks.dropDisk(context.input.volumeId)),
+        undo: (context) => dropUnfinished(deps, context),
       },
       {
         name: 'finish',
@@ -77,6 +77,14 @@ async function makeDisk({ database, disks }: CreateJobDeps, context: Context): P
   if (fromImage) await move(database.sql, volumeId, 'downloadBegun');
   const plan = { topLayerId, sizeBytes: sizeGib * gib, fromPointId: pointId };
   await context.effect('create', () => disks.createDisk(volumeId, plan));
+}
+
+/** Only a disk that nobody can use yet is dropped: the answer to a commit may be lost, and then the volume is available. */
+async function dropUnfinished({ database, disks }: CreateJobDeps, context: Context): Promise<void> {
+  const { volumeId } = context.input;
+  await move(database.sql, volumeId, 'createFailed');
+  const volume = await findVolume(database.sql, volumeId);
+  if (volume?.status === 'error') await context.effect('drop', () => disks.dropDisk(volumeId));
 }
 
 async function finish({ database, disks }: CreateJobDeps, context: Context): Promise<undefined> {
