@@ -37,6 +37,18 @@ export function describeObjectStore(name: string, open: () => Promise<ObjectStor
       expect(await content(store, 'c/ab/one')).toBe(`writer ${'abcd'[results.indexOf('created')]}`);
     });
 
+    it('takes objects for one new folder from many writers at once', async () => {
+      const store = await open();
+      const results = await Promise.all(
+        Array.from({ length: 8 }, async (_, i) => {
+          const writer = await store.create(`p/ab/pack-${i}`);
+          await writer.append([Buffer.from(`${i}`)]);
+          return writer.commit();
+        }),
+      );
+      expect(new Set(results)).toEqual(new Set(['created']));
+    });
+
     it('knows its own bytes again when a success was not acknowledged', async () => {
       const store = await open();
       await store.put('c/ab/one', Buffer.from('token 1'));

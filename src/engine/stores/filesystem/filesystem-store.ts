@@ -24,7 +24,7 @@ import { promisify } from 'node:util';
 import { crashPoint } from '../../../lib/crash-points.ts';
 import { type CreateResult, checkObjectName, type ObjectStore, type ObjectWriter, type StoredObject, StoreError } from '../contract.ts';
 import { OpenFiles } from './open-files.ts';
-import { storeErrorOf, systemCodeOf } from './system-errors.ts';
+import { readErrorOf, storeErrorOf, systemCodeOf } from './system-errors.ts';
 import { newTemporaryName, sweepTemporaryFiles } from './temporary-names.ts';
 
 const flush = promisify(fsync);
@@ -66,7 +66,7 @@ export function openFilesystemStore(root: string): ObjectStore {
           done += count;
         }
       } catch (error) {
-        throw storeErrorOf(error, `reading ${name}`);
+        throw readErrorOf(error, `reading ${name}`);
       }
     },
 
@@ -196,15 +196,16 @@ function writeAll(fd: number, parts: readonly Uint8Array[]): number {
   return total;
 }
 
-function linkOnce(temporary: string, path: string, lengthBytes: number): CreateResult {
+function linkOnce(temporary: string, path: string, lengthBytes: number, isRetry = false): CreateResult {
   try {
     linkSync(temporary, path);
   } catch (error) {
     const code = systemCodeOf(error);
     if (code === 'EEXIST') return isSameObject(temporary, path, lengthBytes) ? 'created' : 'exists';
-    if (code !== 'ENOENT' || folderExists(dirname(path))) throw error;
+    // The folder is not there yet. Another thread may make it at the same time, so whether it exists by now says nothing.
+    if (code !== 'ENOENT' || isRetry) throw error;
     makeFolder(dirname(path));
-    return linkOnce(temporary, path, lengthBytes);
+    return linkOnce(temporary, path, lengthBytes, true);
   }
   return 'created';
 }

@@ -14,10 +14,15 @@ export function isFullError(error: unknown): boolean {
   return code !== undefined && fullCodes.has(code);
 }
 
-/** What an error of a system call means to a user of the store. */
+/** What an error of reading an object means to a user of the store. */
+export function readErrorOf(error: unknown, doing: string): StoreError {
+  if (systemCodeOf(error) === 'ENOENT') return new StoreError('missing', `not there ${doing}: ${messageOf(error)}`, error);
+  return storeErrorOf(error, doing);
+}
+
+/** What an error of any other system call means: a file that is not there while writing is no missing object. */
 export function storeErrorOf(error: unknown, doing: string): StoreError {
   if (error instanceof StoreError) return error;
   if (isFullError(error)) return new StoreFullError(`no room left ${doing}: ${messageOf(error)}`, error);
-  if (systemCodeOf(error) === 'ENOENT') return new StoreError('missing', `not there ${doing}: ${messageOf(error)}`, error);
   return new StoreError('transport', `failed ${doing}: ${messageOf(error)}`, error);
 }
