@@ -98,8 +98,11 @@ async function main(): Promise<void> {
     const again = await startServiceUnderTest(stateDir);
     await again.stop();
     printTable({ rows, memory, latencies, growth, secondStartMs: again.readyAfterMs });
+  } catch (error) {
+    process.stderr.write(service.log().slice(-4000));
+    throw error;
   } finally {
-    process.kill(service.processId, 0) && (await service.stop());
+    await service.stop();
     await removeStateDir(stateDir);
     for (const name of [
       'work.raw',

@@ -1,6 +1,8 @@
-import { openAsBlob } from 'node:fs';
+import { createReadStream, statSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
+import { request } from 'node:http';
 import { join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parse } from 'yaml';
 
@@ -59,7 +61,7 @@ export async function signIn(service: { readonly url: string; readonly stateDir:
 
   const send = async (method: string, path: string, body: unknown, headers: Record<string, string>) => {
     const init: RequestInit = { method, headers: { 'x-auth-token': token, ...headers } };
-    if (body !== undefined) init.body = body instanceof Buffer || body instanceof Blob ? body : JSON.stringify(body);
+    if (body !== undefined) init.body = body instanceof Buffer ? body : JSON.stringify(body);
     const reply = await fetch(`${service.url}${path}`, init);
     const text = await reply.text();
     return { status: reply.status, body: text.startsWith('{') || text.startsWith('[') ? JSON.parse(text) : text };
@@ -79,10 +81,7 @@ export async function signIn(service: { readonly url: string; readonly stateDir:
     image: (method, path, body) => must(method, `/image/v2${path}`, body),
     upload: async (imageId, bytes) =>
       (await send('PUT', `/image/v2/images/${imageId}/file`, bytes, { 'content-type': 'application/octet-stream' })).status,
-    uploadFile: async (imageId, path) => {
-      const headers = { 'content-type': 'application/octet-stream' };
-      return (await send('PUT', `/image/v2/images/${imageId}/file`, await openAsBlob(path), headers)).status;
-    },
+    uploadFile: (imageId, path) => uploadFile(`${service.url}/image/v2/images/${imageId}/file`, path, token),
     async settled(collection, id, timeoutMs = 60_000) {
       const deadline = performance.now() + timeoutMs;
       for (;;) {
@@ -95,4 +94,18 @@ export async function signIn(service: { readonly url: string; readonly stateDir:
       }
     },
   };
+}
+
+/** Through a plain request: `fetch` gives up on bodies of several GiB. */
+async function uploadFile(url: string, path: string, token: string): Promise<number> {
+  const headers = { 'x-auth-token': token, 'content-type': 'application/octet-stream', 'content-length': statSync(path).size };
+  const sending = request(url, { method: 'PUT', headers, agent: false });
+  const status = new Promise<number>((done, fail) => {
+    sending.once('error', fail).once('response', (reply) => {
+      reply.resume();
+      done(reply.statusCode ?? 0);
+    });
+  });
+  await Promise.all([pipeline(createReadStream(path, { highWaterMark: 1 << 20 }), sending), status]);
+  return await status;
 }
