@@ -29,6 +29,7 @@ const log = {
 };
 
 const mover = createLocalMover({ workerCount: Math.min(WORKERS_MAX, availableParallelism()), now: () => new Date(), log });
+mover.prepare();
 
 serveMover(mover, {
   send: (answer) => {

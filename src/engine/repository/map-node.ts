@@ -6,7 +6,7 @@
  * entry of zeroes has the all-zero id and no location; a node of nothing else is itself a hole and is not stored. Entries beyond the end
  * of the disk are holes too, so a disk that grows keeps its nodes.
  */
-import { ByteReader, ByteWriter } from './binary.ts';
+import { ByteReader } from './binary.ts';
 import { type IdHasher, isHoleId, isSameId } from './chunk-id.ts';
 import { decodePackName, encodePackName, FAN_OUT, ID_BYTES, PACK_NAME_BYTES, type PackName } from './format.ts';
 import type { FrameAddress } from './pack-format.ts';
@@ -14,20 +14,30 @@ import type { FrameAddress } from './pack-format.ts';
 const BITMAP_BYTES = FAN_OUT / 8;
 const IDS_BYTES = FAN_OUT * ID_BYTES;
 const hashPrefix = Buffer.from('stillpoint node', 'latin1');
-const noPack = 0xffff;
+const noIds = Buffer.alloc(IDS_BYTES);
+const FRAME_NUMBERS = 0x10000;
+/** Pack, number, offset, length. */
+const FRAME_RECORD_BYTES = 1 + 2 + 4 + 4;
+
+/** Where an entry's bytes lie, as five numbers in one row: tens of thousands of nodes pass through a backup. */
+const ROW = 5;
+const PACK = 0;
+const FRAME = 1;
+const SLOT = 2;
+const OFFSET = 3;
+const LENGTH = 4;
 
 export class MapNode {
   readonly level: number;
   readonly ids: Buffer = Buffer.alloc(IDS_BYTES);
-  readonly #packs: PackName[] = [];
-  readonly #packOf = new Uint16Array(FAN_OUT).fill(noPack);
-  readonly #frameOf = new Uint16Array(FAN_OUT);
-  readonly #slotOf = new Uint8Array(FAN_OUT);
-  readonly #offsetOf = new Uint32Array(FAN_OUT);
-  readonly #lengthOf = new Uint32Array(FAN_OUT);
+  readonly #packs: PackName[];
+  /** Packs by their place in `#packs`, plus one: 0 is a hole. */
+  readonly #rows: Uint32Array;
 
-  constructor(level: number) {
+  constructor(level: number, packs: PackName[] = [], rows: Uint32Array = new Uint32Array(FAN_OUT * ROW)) {
     this.level = level;
+    this.#packs = packs;
+    this.#rows = rows;
   }
 
   isHole(index: number): boolean {
@@ -35,7 +45,7 @@ export class MapNode {
   }
 
   isAllHoles(): boolean {
-    return this.ids.every((byte) => byte === 0);
+    return this.ids.equals(noIds);
   }
 
   hasId(index: number, ids: Uint8Array, offset = 0): boolean {
@@ -47,45 +57,45 @@ export class MapNode {
   }
 
   packOf(index: number): PackName | undefined {
-    return this.#packs[this.#packOf[index] as number];
+    const pack = this.#rows[index * ROW + PACK] as number;
+    return pack === 0 ? undefined : this.#packs[pack - 1];
   }
 
   slotOf(index: number): number {
-    return this.#slotOf[index] as number;
+    return this.#rows[index * ROW + SLOT] as number;
   }
 
   /** Undefined for a hole. */
   addressOf(index: number): FrameAddress | undefined {
     const pack = this.packOf(index);
     if (pack === undefined) return undefined;
+    const row = index * ROW;
     return {
       pack,
-      frame: this.#frameOf[index] as number,
-      offsetBytes: this.#offsetOf[index] as number,
-      lengthBytes: this.#lengthOf[index] as number,
+      frame: this.#rows[row + FRAME] as number,
+      offsetBytes: this.#rows[row + OFFSET] as number,
+      lengthBytes: this.#rows[row + LENGTH] as number,
     };
   }
 
   setHole(index: number): void {
     this.ids.fill(0, index * ID_BYTES, (index + 1) * ID_BYTES);
-    this.#packOf[index] = noPack;
+    this.#rows[index * ROW + PACK] = 0;
   }
 
   set(index: number, ids: Uint8Array, idOffset: number, address: FrameAddress, slot: number): void {
-    this.ids.set(ids.subarray(idOffset, idOffset + ID_BYTES), index * ID_BYTES);
-    this.#packOf[index] = this.#packIndexOf(address.pack);
-    this.#frameOf[index] = address.frame;
-    this.#slotOf[index] = slot;
-    this.#offsetOf[index] = address.offsetBytes;
-    this.#lengthOf[index] = address.lengthBytes;
+    const row = index * ROW;
+    for (let i = 0; i < ID_BYTES; i += 1) this.ids[index * ID_BYTES + i] = ids[idOffset + i] as number;
+    this.#rows[row + PACK] = this.#packNumberOf(address.pack);
+    this.#rows[row + FRAME] = address.frame;
+    this.#rows[row + SLOT] = slot;
+    this.#rows[row + OFFSET] = address.offsetBytes;
+    this.#rows[row + LENGTH] = address.lengthBytes;
   }
 
   copy(): MapNode {
-    const copy = new MapNode(this.level);
-    for (let index = 0; index < FAN_OUT; index += 1) {
-      const address = this.addressOf(index);
-      if (address !== undefined) copy.set(index, this.ids, index * ID_BYTES, address, this.slotOf(index));
-    }
+    const copy = new MapNode(this.level, [...this.#packs], this.#rows.slice());
+    copy.ids.set(this.ids);
     return copy;
   }
 
@@ -95,26 +105,34 @@ export class MapNode {
 
   encode(): Buffer {
     const bitmap = Buffer.alloc(BITMAP_BYTES);
-    const ids: Uint8Array[] = [];
-    const packs = new NumberedList<PackName>();
-    const frames = new NumberedList<string>();
-    const frameRecords = new ByteWriter();
+    const packs = new NumberedList();
+    const frames = new NumberedList();
+    /** An entry of each frame, in the order of the frame table. */
+    const firstEntries: number[] = [];
     const places: number[] = [];
+    const ids: Uint8Array[] = [];
     for (let index = 0; index < FAN_OUT; index += 1) {
-      const address = this.addressOf(index);
-      if (address === undefined) continue;
+      const pack = this.#rows[index * ROW + PACK] as number;
+      if (pack === 0) continue;
       bitmap[index >> 3] = (bitmap[index >> 3] as number) | (1 << (index & 7));
       ids.push(this.idOf(index));
-      const pack = packs.numberOf(address.pack);
-      const known = frames.count;
-      const frame = frames.numberOf(`${pack}/${address.frame}`);
-      if (frame === known) frameRecords.u8(pack).u16(address.frame).u32(address.offsetBytes).u32(address.lengthBytes);
+      const frame = frames.numberOf(packs.numberOf(pack) * FRAME_NUMBERS + (this.#rows[index * ROW + FRAME] as number));
+      if (frame === firstEntries.length) firstEntries.push(index);
       places.push(frame, this.slotOf(index));
     }
-    const writer = new ByteWriter().u8(this.level).u8(packs.count).u8(frames.count).u8(0).bytes(bitmap);
-    for (const id of ids) writer.bytes(id);
-    for (const pack of packs.values) writer.bytes(encodePackName(pack));
-    return writer.bytes(frameRecords.build()).bytes(Uint8Array.from(places)).build();
+    const packBytes = [...packs.values].map((pack) => encodePackName(this.#packs[pack - 1] as PackName));
+    const counts = Uint8Array.of(this.level, packBytes.length, firstEntries.length, 0);
+    const frameBytes = Buffer.allocUnsafe(firstEntries.length * FRAME_RECORD_BYTES);
+    for (const [i, index] of firstEntries.entries()) this.#writeFrameRecord(frameBytes, i * FRAME_RECORD_BYTES, index, packs);
+    return Buffer.concat([counts, bitmap, ...ids, ...packBytes, frameBytes, Uint8Array.from(places)]);
+  }
+
+  #writeFrameRecord(target: Buffer, at: number, index: number, packs: NumberedList): void {
+    const row = index * ROW;
+    target.writeUInt8(packs.numberOf(this.#rows[row + PACK] as number), at);
+    target.writeUInt16LE(this.#rows[row + FRAME] as number, at + 1);
+    target.writeUInt32LE(this.#rows[row + OFFSET] as number, at + 3);
+    target.writeUInt32LE(this.#rows[row + LENGTH] as number, at + 7);
   }
 
   static decode(bytes: Buffer, level: number, what: string): MapNode {
@@ -142,9 +160,9 @@ export class MapNode {
     return node;
   }
 
-  #packIndexOf(pack: PackName): number {
+  #packNumberOf(pack: PackName): number {
     const known = this.#packs.lastIndexOf(pack);
-    return known >= 0 ? known : this.#packs.push(pack) - 1;
+    return (known >= 0 ? known : this.#packs.push(pack) - 1) + 1;
   }
 }
 
@@ -154,19 +172,15 @@ function readFrameRecord(reader: ByteReader, packs: readonly PackName[]): FrameA
   return { pack, frame: reader.u16(), offsetBytes: reader.u32(), lengthBytes: reader.u32() };
 }
 
-/** Values numbered in the order in which they first came. */
-class NumberedList<T> {
-  readonly #numbers = new Map<T, number>();
+/** Numbers numbered in the order in which they first came. */
+class NumberedList {
+  readonly #numbers = new Map<number, number>();
 
-  get count(): number {
-    return this.#numbers.size;
-  }
-
-  get values(): Iterable<T> {
+  get values(): Iterable<number> {
     return this.#numbers.keys();
   }
 
-  numberOf(value: T): number {
+  numberOf(value: number): number {
     const known = this.#numbers.get(value);
     if (known !== undefined) return known;
     this.#numbers.set(value, this.#numbers.size);

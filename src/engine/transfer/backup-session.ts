@@ -10,16 +10,17 @@ import type { Commit, CommitFigures } from '../repository/commit.ts';
 import { type DiskMap, rootOf } from '../repository/disk-map.ts';
 import { DiskMapWriter } from '../repository/disk-map-writer.ts';
 import { RepositoryError } from '../repository/errors.ts';
-import { objectNames } from '../repository/format.ts';
+import { FAN_OUT, objectNames } from '../repository/format.ts';
 import type { FinishedPack } from '../repository/pack-writer.ts';
 import { type PackReferences, ReferenceCounts } from '../repository/reference-counts.ts';
 import { guarded } from '../repository/store-access.ts';
 import type { BackupWork } from './backup-work.ts';
+import { countChunks } from './chunk-mask.ts';
 import { type DomainTools, toolsOf } from './domain-access.ts';
 import { type BackupPlan, leavesOf } from './leaf-plan.ts';
 import { SessionPacks } from './session-packs.ts';
 import type { PoolJob } from './worker-pool.ts';
-import type { BackupContext, BackupLeafResult, BackupTask, BackupWorkerEnd } from './worker-protocol.ts';
+import type { BackupContext, BackupLeafResult, BackupTask, BackupWorkerEnd, LeafTask } from './worker-protocol.ts';
 
 /** Below this much to read a second thread, with a pack of its own to flush, costs more than it brings. */
 const BYTES_PER_WORKER_MIN = 8 * 1024 * 1024;
@@ -71,67 +72,94 @@ export async function runBackupSession(
       },
     });
     const session: Session = { work, plan, tools, references, metadata, writer, readBytes: 0 };
-    const data = await moveLeaves(session, context);
-    return await complete(session, data, base);
+    return await complete(session, await moveLeaves(session, context), base);
   } catch (error) {
     await metadata.abort();
     throw error;
   }
 }
 
-async function moveLeaves(session: Session, context: BackupContext): Promise<readonly FinishedPack[]> {
+interface MovedLeaves {
+  readonly map: DiskMap;
+  readonly data: readonly FinishedPack[];
+  readonly metadata: readonly FinishedPack[];
+}
+
+async function moveLeaves(session: Session, context: BackupContext): Promise<MovedLeaves> {
   const { plan, work, references } = session;
-  if (plan.changed.isEmpty) return [];
+  if (plan.changed.isEmpty) return { data: [], ...(await finishMap(session)) };
   const job = await work.deps.pool.open(context, Math.ceil(plan.readBytes / BYTES_PER_WORKER_MIN));
   try {
     await runLeaves(session, job);
-    const ends = await job.finish<BackupWorkerEnd>();
+    // All leaves are known: the map's packs become durable beside the last data packs.
+    const [ends, finished] = await Promise.all([job.finish<BackupWorkerEnd>(), finishMap(session)]);
     for (const pack of ends.flatMap((end) => end.sharedPacks)) references.describe({ ...pack, kind: 'data' });
-    return ends.flatMap((end) => end.packs);
+    return { data: ends.flatMap((end) => end.packs), ...finished };
   } catch (error) {
     await job.abort();
     throw error;
   }
 }
 
-interface RunningLeaf {
-  readonly leafIndex: number;
-  readonly result: Promise<BackupLeafResult>;
+/** A task ends with the leaf that brings it to this many chunks, or leaves. */
+const TASK_CHUNKS = FAN_OUT;
+const TASK_LEAVES_MAX = 16;
+
+interface RunningTask {
+  readonly task: BackupTask;
+  readonly results: Promise<BackupLeafResult[]>;
 }
 
 async function runLeaves(session: Session, job: PoolJob): Promise<void> {
-  const running: RunningLeaf[] = [];
+  const running: RunningTask[] = [];
   const { signal } = session.work.options;
-  for (const leaf of leavesOf(session.plan)) {
+  for await (const task of tasksOf(session)) {
     signal.throwIfAborted();
-    if (running.length === job.window) await takeLeaf(session, running.shift() as RunningLeaf);
-    const before = await session.writer.baseLeaf(leaf.leafIndex);
-    const base = before.address === undefined ? {} : { base: { id: before.id, address: before.address } };
-    const task: BackupTask = { ...leaf, ...base };
-    const result = job.run<BackupLeafResult>(task);
+    if (running.length === job.window) await takeResults(session, running.shift() as RunningTask);
+    const results = job.run<BackupLeafResult[]>(task);
     // Reported when its turn comes; until then it must not count as unhandled.
-    result.catch(() => {});
-    running.push({ leafIndex: leaf.leafIndex, result });
+    results.catch(() => {});
+    running.push({ task, results });
   }
-  for (const leaf of running) {
+  for (const task of running) {
     signal.throwIfAborted();
-    await takeLeaf(session, leaf);
+    await takeResults(session, task);
   }
 }
 
-async function takeLeaf(session: Session, { leafIndex, result }: RunningLeaf): Promise<void> {
-  const { leaf, readBytes, references } = await result;
-  for (const [pack, change] of references) session.references.add(pack, change);
-  if (leaf !== undefined)
-    await session.writer.put(leafIndex, bufferOf(leaf.id), leaf.encoded === undefined ? undefined : bufferOf(leaf.encoded));
-  session.readBytes += readBytes;
+async function* tasksOf({ plan, writer }: Session): AsyncGenerator<BackupTask, void, undefined> {
+  let task: LeafTask[] = [];
+  let chunks = 0;
+  for (const leaf of leavesOf(plan)) {
+    const { id, address } = await writer.baseLeaf(leaf.leafIndex);
+    task.push(address === undefined ? leaf : { ...leaf, base: { id: new Uint8Array(id), address } });
+    chunks += countChunks(leaf.read);
+    if (chunks < TASK_CHUNKS && task.length < TASK_LEAVES_MAX) continue;
+    yield task;
+    task = [];
+    chunks = 0;
+  }
+  if (task.length > 0) yield task;
+}
+
+async function takeResults(session: Session, { task, results }: RunningTask): Promise<void> {
+  for (const [i, { leaf, readBytes, references }] of (await results).entries()) {
+    for (const [pack, change] of references) session.references.add(pack, change);
+    const encoded = leaf?.encoded === undefined ? undefined : bufferOf(leaf.encoded);
+    if (leaf !== undefined) await session.writer.put((task[i] as LeafTask).leafIndex, bufferOf(leaf.id), encoded);
+    session.readBytes += readBytes;
+  }
   session.work.options.onProgress?.(session.readBytes, session.plan.readBytes);
 }
 
-async function complete(session: Session, data: readonly FinishedPack[], base: BackupBase | undefined): Promise<SessionResult> {
-  const { references, metadata, writer, tools, work } = session;
+async function finishMap({ writer, metadata }: Session): Promise<Pick<MovedLeaves, 'map' | 'metadata'>> {
   const map = await writer.finish();
-  const written = [...data, ...(await metadata.finish())];
+  return { map, metadata: await metadata.finish() };
+}
+
+async function complete(session: Session, { map, data, metadata }: MovedLeaves, base: BackupBase | undefined): Promise<SessionResult> {
+  const { references, tools, work } = session;
+  const written = [...data, ...metadata];
   for (const pack of written) references.describe(pack);
   crashPoint('backup.packs-durable');
   const packs = references.list();

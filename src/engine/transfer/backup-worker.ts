@@ -27,7 +27,7 @@ import type { PackWriter } from '../repository/pack-writer.ts';
 import { hasChunk, stretchesOf } from './chunk-mask.ts';
 import { type DomainTools, openAccess } from './domain-access.ts';
 import { SessionPacks } from './session-packs.ts';
-import type { BackupContext, BackupLeafResult, BackupTask, BackupWorkerEnd } from './worker-protocol.ts';
+import type { BackupContext, BackupLeafResult, BackupTask, BackupWorkerEnd, LeafTask } from './worker-protocol.ts';
 
 /** A read of 1 MiB stays in the cache of a core until it was hashed and compressed. */
 const READ_CHUNKS = 16;
@@ -56,7 +56,13 @@ export class BackupWorker {
     this.#packs = new SessionPacks({ tools: this.#tools, session, kind: 'data', sequence, onFilled: (pack) => this.#indexPack(pack) });
   }
 
-  async run(task: BackupTask): Promise<BackupLeafResult> {
+  async run(task: BackupTask): Promise<BackupLeafResult[]> {
+    const results: BackupLeafResult[] = [];
+    for (const leaf of task) results.push(await this.#makeLeaf(leaf));
+    return results;
+  }
+
+  async #makeLeaf(task: LeafTask): Promise<BackupLeafResult> {
     const base = task.base === undefined ? undefined : { id: Buffer.from(task.base.id), address: task.base.address };
     const before = base === undefined ? new MapNode(0) : await this.#tools.nodes.read(base, 0);
     const after = before.copy();
@@ -69,7 +75,8 @@ export class BackupWorker {
     }
     const id = after.id(this.#tools.hasher);
     if (base?.id.equals(id) === true || (base === undefined && after.isAllHoles())) return { readBytes, references: [] };
-    const leaf = after.isAllHoles() ? { id } : { id, encoded: after.encode() };
+    // Copies of their own: a message takes along the whole memory that a view looks into.
+    const leaf = after.isAllHoles() ? { id: new Uint8Array(id) } : { id: new Uint8Array(id), encoded: new Uint8Array(after.encode()) };
     return { readBytes, leaf, references: referenceChanges(before, after) };
   }
 

@@ -22,6 +22,8 @@ export interface LocalMoverOptions {
 }
 
 export interface LocalMover extends DataMover {
+  /** Starts the threads now instead of with the first job. */
+  prepare(): void;
   /** Resolves when nothing is done in the background any more. */
   settled(): Promise<void>;
 }
@@ -77,6 +79,8 @@ export function createLocalMover({ workerCount, now, log }: LocalMoverOptions): 
       withRepository(address, async (repository) => {
         await putTombstone(repository, await repository.createDomain(domain), session, now().toISOString());
       }),
+
+    prepare: () => pool.prepare(),
 
     settled: () => indexes.settled(),
 

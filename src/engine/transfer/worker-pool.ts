@@ -16,6 +16,8 @@ const workerUrl = new URL(`./worker${extname(import.meta.url)}`, import.meta.url
 
 export interface WorkerPool {
   readonly size: number;
+  /** Starts the threads, so that the first job finds them ready. */
+  prepare(): void;
   /** Opens a job on up to `workers` threads. */
   open(context: WorkerContext, workers: number): Promise<PoolJob>;
   stop(): Promise<void>;
@@ -44,6 +46,9 @@ export function createWorkerPool(size: number): WorkerPool {
 
   return {
     size,
+    prepare() {
+      for (let index = 0; index < size; index += 1) threadAt(index);
+    },
     async open(context, workers) {
       lastJob += 1;
       const job = lastJob;

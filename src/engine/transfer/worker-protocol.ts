@@ -41,7 +41,10 @@ export interface BackupContext {
   readonly indexFolder?: string;
 }
 
-export interface BackupTask {
+/** Several leaves, so that few changed chunks in many leaves do not cost a message each. */
+export type BackupTask = readonly LeafTask[];
+
+export interface LeafTask {
   readonly leafIndex: number;
   readonly changed: ChunkMask;
   readonly read: ChunkMask;

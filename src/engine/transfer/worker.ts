@@ -22,7 +22,13 @@ async function answer(message: WorkerCall): Promise<unknown> {
     return job instanceof BackupWorker ? job.run(message.task as BackupTask) : job.run(message.task as RestoreTask);
   }
   jobs.delete(message.job);
-  return message.end === 'finish' ? job?.finish() : job?.abort();
+  if (message.end === 'abort') return job?.abort();
+  try {
+    return await job?.finish();
+  } catch (error) {
+    await job?.abort();
+    throw error;
+  }
 }
 
 port.on('message', (message: WorkerCall) => {
