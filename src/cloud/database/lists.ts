@@ -55,6 +55,8 @@ export interface ListSql {
   readonly matches: Condition;
   /** The rest of the statement for one page, from WHERE on. */
   readonly page: RawBuilder<unknown>;
+  /** What follows ORDER BY, for a statement that takes its page from a subquery of the table's own name. */
+  readonly order: RawBuilder<unknown>;
 }
 
 export function listSql<Name extends string>(table: string, columns: Readonly<Record<Name, ListColumn>>, list: ListQuery<Name>): ListSql {
@@ -71,9 +73,9 @@ export function listSql<Name extends string>(table: string, columns: Readonly<Re
   const matches = sql<boolean>`${sql.join(conditions, sql` AND `)}`;
 
   const behind = list.markerId === undefined ? sql<boolean>`true` : behindMarker(table, list.sort, sorted, list.markerId);
-  const order = list.sort.map(({ column, direction }) => sql`${sorted(column)} ${sql.raw(direction === 'asc' ? 'ASC' : 'DESC')}`);
-  const page = sql`WHERE ${matches} AND ${behind} ORDER BY ${sql.join(order)} LIMIT ${list.limit} OFFSET ${list.offset}`;
-  return { matches, page };
+  const order = sql.join(list.sort.map(({ column, direction }) => sql`${sorted(column)} ${sql.raw(direction === 'asc' ? 'ASC' : 'DESC')}`));
+  const page = sql`WHERE ${matches} AND ${behind} ORDER BY ${order} LIMIT ${list.limit} OFFSET ${list.offset}`;
+  return { matches, page, order };
 }
 
 /** Values come from outside and are compared as text where that is the same: what is no uuid or number then matches nothing, instead of being an error. */

@@ -1,16 +1,16 @@
 /** Finding a volume for somebody: what the caller may not see does not exist. */
 import { notFound } from '../../lib/errors.ts';
 import { isUuid } from '../../lib/ids.ts';
-import type { Tx } from '../database/service.ts';
+import type { Database, Tx } from '../database/service.ts';
 import type { Caller } from '../identity/caller.ts';
 import { type Action, authorise, canSee } from '../identity/policy.ts';
 import type { Volume } from './contract.ts';
-import { findVolume, lockVolume, type Queries } from './store.ts';
+import { lockVolume, readVolume } from './store.ts';
 
 const missing = (id: string) => notFound(`Volume ${id} could not be found.`);
 
-export async function visibleVolume(db: Queries, caller: Caller, id: string, action: Action): Promise<Volume> {
-  const volume = isUuid(id) ? await findVolume(db, id) : undefined;
+export async function visibleVolume(database: Database, caller: Caller, id: string, action: Action): Promise<Volume> {
+  const volume = isUuid(id) ? await readVolume(database, id) : undefined;
   if (volume === undefined || !canSee(caller, volume)) throw missing(id);
   authorise(caller, action, volume);
   return volume;

@@ -104,20 +104,20 @@ export function createAttaching(deps: { database: Database; disks: Pick<DisksSer
       });
     },
     async detach(caller, id, attachmentId) {
-      const volume = await visibleVolume(database.sql, caller, id, 'volume:attach');
+      const volume = await visibleVolume(database, caller, id, 'volume:attach');
       if (!(transitions.detached.from as readonly string[]).includes(volume.status)) {
         throw badRequest(`Invalid volume: Volume ${id} cannot be detached while its status is ${volume.status}.`);
       }
       await detachFrom(caller, volume, attachmentId);
     },
     async forceDetach(caller, id, attachmentId) {
-      const volume = await visibleVolume(database.sql, caller, id, 'volume:attach');
+      const volume = await visibleVolume(database, caller, id, 'volume:attach');
       authorise(caller, 'volume:reset_status', volume);
       await detachFrom(caller, volume, attachmentId);
       if (volume.status === 'error') await setStatus(database.sql, id, 'available');
     },
     async initializeConnection(caller, id, options) {
-      const volume = await visibleVolume(database.sql, caller, id, 'volume:connect');
+      const volume = await visibleVolume(database, caller, id, 'volume:connect');
       if (!connectable.includes(volume.status)) {
         throw badRequest(`Invalid volume: Volume ${id} cannot be connected while its status is ${volume.status}.`);
       }
@@ -127,14 +127,14 @@ export function createAttaching(deps: { database: Database; disks: Pick<DisksSer
       return { socketPath, exportName, accessMode: readOnly ? 'ro' : 'rw' };
     },
     async terminateConnection(caller, id) {
-      const volume = await visibleVolume(database.sql, caller, id, 'volume:connect');
+      const volume = await visibleVolume(database, caller, id, 'volume:connect');
       if (volume.attachments.length === 0 || volume.status === 'detaching') await disks.closeExport(id);
     },
   };
 
   /** The volume may have been deleted, or been given to a restore, while the server started: then nobody may use that server. */
   async function closeUnlessConnectable(caller: Caller, id: string): Promise<void> {
-    const volume = await visibleVolume(database.sql, caller, id, 'volume:connect');
+    const volume = await visibleVolume(database, caller, id, 'volume:connect');
     if (connectable.includes(volume.status) || volume.attachments.length > 0) return;
     await disks.closeExport(id);
     throw conflict(`Volume ${id} became ${volume.status} while it was being connected.`);

@@ -96,7 +96,7 @@ export function createVolumesService(deps: VolumesDeps): VolumesService {
       const volumes = query.limit === 0 ? [] : await listVolumes(database.sql, list);
       return query.withCount ? { volumes, count: (await countVolumes(database.sql, list)).count } : { volumes };
     },
-    get: (caller, id) => visibleVolume(database.sql, caller, id, 'volume:get'),
+    get: (caller, id) => visibleVolume(database, caller, id, 'volume:get'),
     async summary(caller, { allProjects }) {
       const projectId = scopeOf(caller, allProjects);
       const all = { projectId, filters: [], metadata: {}, sort: [], markerId: undefined, limit: 0, offset: 0 };

@@ -1,7 +1,7 @@
 /** The only SQL for volumes. Statuses change by compare-and-set on the table of transitions. */
 import { type Kysely, sql } from 'kysely';
 import { listSql } from '../database/lists.ts';
-import { json, type Schema, type StringMap } from '../database/service.ts';
+import { type Database, json, type Schema, type StringMap } from '../database/service.ts';
 import { type Volume, type VolumeAttachment, type VolumeListQuery, volumeColumns } from './contract.ts';
 import { type TransitionName, transitions, type VolumeStatus } from './states.ts';
 
@@ -17,22 +17,30 @@ const fields = sql.raw(`
   coalesce((SELECT json_agg(json_build_object('id', id, 'volumeId', volume_id, 'instanceId', instance_uuid, 'hostName', host_name,
       'mountpoint', mountpoint, 'mode', mode, 'attachedAt', to_char(attached_at, 'YYYY-MM-DD"T"HH24:MI:SS.US')) ORDER BY attached_at)
     FROM volume_attachments WHERE volume_id = volumes.id), '[]') AS attachments`);
-const withType = sql.raw('volumes JOIN volume_types ON volume_types.id = volumes.volume_type_id');
+const typeJoin = sql.raw('JOIN volume_types ON volume_types.id = volumes.volume_type_id');
 
 export async function findVolume(db: Queries, id: string): Promise<Volume | undefined> {
-  const { rows } = await sql<Volume>`SELECT ${fields} FROM ${withType} WHERE volumes.id = ${id}`.execute(db);
-  return rows[0];
+  return (await volumeById(id).execute(db)).rows[0];
+}
+
+const volumeById = (id: string) => sql<Volume>`SELECT ${fields} FROM volumes ${typeJoin} WHERE volumes.id = ${id}`;
+
+/** The same for the requests that clients poll with. */
+export async function readVolume(database: Database, id: string): Promise<Volume | undefined> {
+  return (await database.prepared('volume by id', volumeById(id).compile(database.sql)))[0];
 }
 
 /** Locks the row until the end of the transaction. */
 export async function lockVolume(db: Queries, id: string): Promise<Volume | undefined> {
-  const { rows } = await sql<Volume>`SELECT ${fields} FROM ${withType} WHERE volumes.id = ${id} FOR UPDATE OF volumes`.execute(db);
+  const { rows } = await sql<Volume>`SELECT ${fields} FROM volumes ${typeJoin} WHERE volumes.id = ${id} FOR UPDATE OF volumes`.execute(db);
   return rows[0];
 }
 
 export async function listVolumes(db: Queries, list: VolumeListQuery): Promise<Volume[]> {
-  const { page } = listSql('volumes', volumeColumns, list);
-  const { rows } = await sql<Volume>`SELECT ${fields} FROM ${withType} ${page}`.execute(db);
+  const { page, order } = listSql('volumes', volumeColumns, list);
+  // The page first: what is joined is then joined to its rows only, whatever the planner believes of their number.
+  const { rows } = await sql<Volume>`
+    SELECT ${fields} FROM (SELECT * FROM volumes ${page}) AS volumes ${typeJoin} ORDER BY ${order}`.execute(db);
   return rows;
 }
 
