@@ -6,6 +6,7 @@ import { messageOf } from '../../lib/errors.ts';
 import type { Log } from '../../lib/log.ts';
 import type { Database } from '../database/service.ts';
 import type { Exports } from './exports.ts';
+import type { Journals } from './journal.ts';
 import { deleteLayer, findDisk, type LayerRow, layerOf } from './layer-store.ts';
 import { lockTree, type Sql, type VolumeLocks } from './locks.ts';
 import type { Merges } from './merge.ts';
@@ -21,6 +22,8 @@ export interface Housekeeping {
 
 /** Long enough that a cascade of deletions is one run, short enough that space comes back at once. */
 const nudgeDelayMs = 250;
+/** After a run that failed, say because the disk is full. */
+const retryDelayMs = 60_000;
 
 export function createHousekeeping(deps: {
   database: Database;
@@ -28,9 +31,10 @@ export function createHousekeeping(deps: {
   locks: VolumeLocks;
   merges: Merges;
   exports: Exports;
+  journals: Journals;
   log: Log;
 }): Housekeeping {
-  const { database, backend, locks, merges, exports, log } = deps;
+  const { database, backend, locks, merges, exports, journals, log } = deps;
   let stopped = false;
   let nudged: NodeJS.Timeout | undefined;
   let running: Promise<void> | undefined;
@@ -41,8 +45,18 @@ export function createHousekeeping(deps: {
       if (stopped) return;
       await remove(sql, layer);
     }
+    await computeMissingJournals(sql);
     await mergeAll(sql);
     await prunePoints(database);
+  }
+
+  /** A process may have died between a freeze and its journal. */
+  async function computeMissingJournals(sql: Sql): Promise<void> {
+    const { rows } = await query<{ id: string }>`
+      SELECT points.id FROM points JOIN layers ON layers.id = layer_id WHERE journal IS NULL AND state IN ('frozen', 'merging')`.execute(
+      sql,
+    );
+    for (const { id } of rows) if (!stopped) await journals.ensure(id);
   }
 
   /** A merge makes the next one of its chain possible. One that could not be done now is not tried again in this run. */
@@ -114,16 +128,21 @@ export function createHousekeeping(deps: {
     await running;
   }
 
+  function nudgeIn(delayMs: number): void {
+    if (stopped || nudged !== undefined) return;
+    nudged = setTimeout(() => {
+      nudged = undefined;
+      tidy().catch((error: unknown) => {
+        log.warn({ error: messageOf(error) }, 'tidying the layers failed; it runs again later');
+        nudgeIn(retryDelayMs);
+      });
+    }, delayMs);
+    nudged.unref();
+  }
+
   return {
     tidy,
-    nudge() {
-      if (stopped || nudged !== undefined) return;
-      nudged = setTimeout(() => {
-        nudged = undefined;
-        tidy().catch((error: unknown) => log.warn({ error: messageOf(error) }, 'tidying the layers failed; it runs again later'));
-      }, nudgeDelayMs);
-      nudged.unref();
-    },
+    nudge: () => nudgeIn(nudgeDelayMs),
     async stop() {
       stopped = true;
       clearTimeout(nudged);

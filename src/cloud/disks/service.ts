@@ -35,7 +35,7 @@ export function createDisksService(deps: DisksDeps): RunningDisks {
   const journals = createJournals({ database, backend, log });
   const merges = createMerges({ database, backend, locks, journals, log });
   const exports = createExports({ database, backend, locks, merges, log });
-  const housekeeping = createHousekeeping({ database, backend, locks, merges, exports, log });
+  const housekeeping = createHousekeeping({ database, backend, locks, merges, exports, journals, log });
   const changes: DiskChangesDeps = { backend, exports };
 
   /** A merge that rewrites the file of a volume's top layer gives way to whoever wants the volume. */
