@@ -5,9 +5,12 @@
  *     stillpoint repository key, format 0
  *     repository 6f1c…
  *     key 9b0d… (64 hex digits)
+ *
+ * A new key lies beside its place as `<file>.new` until its repository was made. So a key file in its place means that the repository
+ * exists: when it is not where it should be, it is lost or not mounted, and must not be made anew there.
  */
 import { randomBytes } from 'node:crypto';
-import { closeSync, fsyncSync, linkSync, mkdirSync, openSync, readFileSync, unlinkSync, writeSync } from 'node:fs';
+import { closeSync, fsyncSync, linkSync, mkdirSync, openSync, readFileSync, rmSync, unlinkSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { messageOf } from '../../lib/errors.ts';
 import { RepositoryError } from './errors.ts';
@@ -37,8 +40,9 @@ export function readKeyFile(path: string): MasterKey | undefined {
   return { repositoryId: match[2], key: Buffer.from(match[3], 'hex') };
 }
 
-/** Makes the file with a new key, unless there is one: then that one is returned. Durable before it returns. */
-export function createKeyFile(path: string, repositoryId: string): MasterKey {
+/** Makes a new key for a repository that is about to be made, or returns the one that an earlier attempt made. Durable before it returns. */
+export function stageKeyFile(keyFile: string, repositoryId: string): MasterKey {
+  const path = stagedPath(keyFile);
   const text = `${HEADING}\nrepository ${repositoryId}\nkey ${randomBytes(KEY_BYTES).toString('hex')}\n`;
   const temporary = `${path}.${randomBytes(8).toString('hex')}`;
   try {
@@ -60,6 +64,22 @@ export function createKeyFile(path: string, repositoryId: string): MasterKey {
   if (made === undefined) throw new RepositoryError('locked-out', `the key file ${path} is gone again`);
   return made;
 }
+
+/** Puts a staged key into its place. Repeatable; does nothing when none is staged. */
+export function publishKeyFile(keyFile: string): void {
+  try {
+    linkSync(stagedPath(keyFile), keyFile);
+  } catch (error) {
+    const code = codeOf(error);
+    if (code === 'ENOENT') return;
+    if (code !== 'EEXIST')
+      throw new RepositoryError('transport', `the key file ${keyFile} cannot be made: ${messageOf(error)}`, { cause: error });
+  }
+  flush(dirname(keyFile));
+  rmSync(stagedPath(keyFile), { force: true });
+}
+
+const stagedPath = (keyFile: string): string => `${keyFile}.new`;
 
 function writeDurably(path: string, text: string): void {
   const fd = openSync(path, 'wx', 0o600);

@@ -1,4 +1,4 @@
-import { chmodSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -42,10 +42,21 @@ describe('a new repository', () => {
     store.objects.delete('repo-copy.json');
     await init();
     expect(store.objects.has('repo-copy.json')).toBe(true);
-    store.objects.clear();
     const key = readFileSync(keyFile, 'utf8');
+    renameSync(keyFile, `${keyFile}.new`);
     await init();
     expect(readFileSync(keyFile, 'utf8')).toBe(key);
+    renameSync(keyFile, `${keyFile}.new`);
+    store.objects.clear();
+    await init();
+    expect(readFileSync(keyFile, 'utf8')).toBe(key);
+  });
+
+  it('is not made again where it should be and is not', async () => {
+    await init();
+    store.objects.clear();
+    await expect(init()).rejects.toMatchObject({ kind: 'missing' });
+    expect(store.objects.size).toBe(0);
   });
 });
 
@@ -84,7 +95,6 @@ describe('opening a repository', () => {
       writeFileSync(keyFile, text);
       await expect(openRepository({ store, keyFile })).rejects.toMatchObject({ kind: 'locked-out' });
     }
-    chmodSync(keyFile, 0o600);
     rmSync(keyFile);
     await expect(init()).rejects.toMatchObject({ kind: 'locked-out' });
   });

@@ -2,8 +2,9 @@
  * A repository: a store that describes itself, and the keys that open it.
  *
  * `repo.json` is written twice with the same bytes, so that one damaged copy costs nothing. It carries a check value made with the
- * master key: a wrong key is told at once and apart from damage. The order of making is key file, `repo.json`, copy; a repeat after a
- * crash goes on where the first attempt ended. A key file is never made for a repository that exists: it could only be a wrong one.
+ * master key: a wrong key is told at once and apart from damage. The order of making is staged key, `repo.json`, copy, key in its place; a
+ * repeat after a crash goes on where the first attempt ended. A key is never made for a repository that exists, and a repository never
+ * for a key that is in its place.
  *
  * Each domain has three random keys, sealed with the master key in `k/<domain>`: for chunk ids, for sealing, and for MACs. They are sealed
  * one by one, so that a collector can be given the MAC key alone.
@@ -12,7 +13,7 @@ import { randomBytes } from 'node:crypto';
 import type { ObjectStore } from '../stores/contract.ts';
 import { RepositoryError } from './errors.ts';
 import { CHUNK_BYTES, checkDomain, DESCRIPTION_NAMES, FORMAT_VERSION, objectNames } from './format.ts';
-import { createKeyFile, type MasterKey, readKeyFile } from './key-file.ts';
+import { type MasterKey, publishKeyFile, readKeyFile, stageKeyFile } from './key-file.ts';
 import { deriveKey, isSameMac, KEY_BYTES, macOf, seal, unseal } from './sealing.ts';
 import { guarded, readSmallObject } from './store-access.ts';
 
@@ -58,10 +59,17 @@ export async function initRepository(options: {
   if (!idPattern.test(id)) throw new TypeError(`not a repository id: ${JSON.stringify(id)}`);
   const [existing] = await findDescriptions(store);
   if (existing === undefined) {
-    const master = readKeyFile(keyFile) ?? createKeyFile(keyFile, id);
+    if (readKeyFile(keyFile) !== undefined) {
+      throw new RepositoryError(
+        'missing',
+        `the repository of the key in ${keyFile} is not here: it is lost, or its file system is not mounted`,
+      );
+    }
+    const master = stageKeyFile(keyFile, id);
     if (master.repositoryId !== id) throw foreignKey(keyFile, master, id);
     await putDescription(store, describe(id, options.createdAt, master.key));
   }
+  publishKeyFile(keyFile);
   const repository = await openRepository({ store, keyFile, id });
   // A copy that an earlier attempt did not get to.
   if (existing !== undefined) await putDescription(store, existing);

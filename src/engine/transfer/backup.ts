@@ -19,7 +19,7 @@ import { ExtentSet } from '../disk/extent-set.ts';
 import { openDisk } from '../disk/open-disk.ts';
 import { type Commit, putCommit, putFence, readCommit } from '../repository/commit.ts';
 import { isDamage, isRepositoryError, RepositoryError, type RepositoryErrorKind } from '../repository/errors.ts';
-import { checkSession, LEAF_BYTES } from '../repository/format.ts';
+import { CHUNK_BYTES, checkSession } from '../repository/format.ts';
 import { createRecentChunks } from '../repository/index/recent-chunks.ts';
 import type { Repository } from '../repository/repository.ts';
 import { isTombstoned } from '../repository/tombstone.ts';
@@ -30,6 +30,7 @@ import { accessOf } from './domain-access.ts';
 import { findOutcome, outcomeOf, removePacks, settleFormerSessions } from './former-sessions.ts';
 import type { IndexLease } from './index-cache.ts';
 import { type BackupPlan, planBackup } from './leaf-plan.ts';
+import type { BackupContext } from './worker-protocol.ts';
 
 export async function runBackup(
   deps: TransferDeps,
@@ -94,8 +95,7 @@ async function attempt(work: BackupWork, reader: DiskReader, base: BackupBase | 
   const lease = plan.readBytes === 0 ? undefined : await deps.indexes.acquire(repository, keys, order.repository.cacheDir);
   let committed = false;
   try {
-    if (base === undefined) await lease?.index.catchUp(options.signal);
-    const context = await contextOf(work, plan, lease);
+    const context = await contextOf(work, plan, lease, base === undefined);
     const result = await runBackupSession(work, reader, plan, base, context);
     const outcome = await publish(work, result, base);
     committed = true;
@@ -108,7 +108,7 @@ async function attempt(work: BackupWork, reader: DiskReader, base: BackupBase | 
   }
 }
 
-async function contextOf(work: BackupWork, plan: BackupPlan, lease: IndexLease | undefined) {
+async function contextOf(work: BackupWork, plan: BackupPlan, lease: IndexLease | undefined, isFull: boolean): Promise<BackupContext> {
   const { order, repository, keys, sequence } = work;
   return {
     kind: 'backup',
@@ -116,10 +116,22 @@ async function contextOf(work: BackupWork, plan: BackupPlan, lease: IndexLease |
     session: order.session,
     source: order.source,
     sequence,
-    recent: createRecentChunks(Math.ceil(plan.readBytes / (LEAF_BYTES / 128))),
-    segments: (await lease?.index.segments()) ?? [],
-    ...(lease === undefined ? {} : { indexFolder: lease.index.beginSession(order.session) }),
-  } as const;
+    recent: createRecentChunks(Math.ceil(plan.readBytes / CHUNK_BYTES)),
+    ...(await prepareIndex(work, lease, isFull)),
+  };
+}
+
+/** Trouble with the local index costs room in the store, not the backup. */
+async function prepareIndex({ order, options, deps }: BackupWork, lease: IndexLease | undefined, isFull: boolean) {
+  if (lease === undefined) return { segments: [] };
+  try {
+    if (isFull) await lease.index.catchUp(options.signal);
+    return { segments: await lease.index.segments(), indexFolder: lease.index.beginSession(order.session) };
+  } catch (error) {
+    options.signal.throwIfAborted();
+    deps.log.warn({ error: messageOf(error) }, 'a backup goes on without the chunk index');
+    return { segments: [] };
+  }
 }
 
 async function publish(work: BackupWork, result: SessionResult, base: BackupBase | undefined): Promise<BackupOutcome> {
