@@ -95,11 +95,12 @@ describe('a login', () => {
       volumev3: `${server.url}/volume/v3/${json.token.project.id}`,
       'block-storage': `${server.url}/volume/v3/${json.token.project.id}`,
       image: `${server.url}/image`,
+      compute: `${server.url}/compute/v2.1`,
       stillpoint: `${server.url}/api/v1`,
     });
     const system = (await login('admin', 'secret', { system: { all: true } })).json.token;
     expect(system.system).toEqual({ all: true });
-    expect(system.catalog.map((entry: { type: string }) => entry.type)).toEqual(['identity', 'image', 'stillpoint']);
+    expect(system.catalog.map((entry: { type: string }) => entry.type)).toEqual(['identity', 'image', 'compute', 'stillpoint']);
     const unscoped = (await login('admin', 'secret', 'unscoped')).json.token;
     for (const key of ['catalog', 'roles', 'project', 'system']) expect(unscoped).not.toHaveProperty(key);
   });
@@ -170,7 +171,7 @@ describe('a token', () => {
     expect((await call('GET', '/auth/projects')).json.projects.map((project: { name: string }) => project.name)).toEqual(['admin']);
     expect((await call('GET', '/auth/domains')).json.domains).toEqual([]);
     expect((await call('GET', '/auth/system')).json.system).toEqual([{ all: true }]);
-    expect((await call('GET', '/auth/catalog')).json.catalog).toHaveLength(5);
+    expect((await call('GET', '/auth/catalog')).json.catalog).toHaveLength(6);
   });
 });
 
