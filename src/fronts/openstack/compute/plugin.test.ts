@@ -17,7 +17,7 @@ beforeAll(async () => {
     app.register(computeFront, { prefix: '/compute', identity, publicUrl: undefined });
   });
   const proof = { method: 'password', user: { name: 'admin', domain: { name: 'Default' } }, password: 'secret' } as const;
-  ({ token } = await identity.authenticate([proof], { kind: 'default' }));
+  ({ secret: token } = await identity.authenticate([proof], { kind: 'default' }));
 });
 afterAll(async () => {
   await server.close();

@@ -100,7 +100,7 @@ describe('a login', () => {
     });
     const system = (await login('admin', 'secret', { system: { all: true } })).json.token;
     expect(system.system).toEqual({ all: true });
-    expect(system.catalog.map((entry: { type: string }) => entry.type)).toEqual(['identity', 'image', 'compute', 'stillpoint']);
+    expect(system.catalog.map((entry: { type: string }) => entry.type)).toEqual(['identity', 'compute', 'image', 'stillpoint']);
     const unscoped = (await login('admin', 'secret', 'unscoped')).json.token;
     for (const key of ['catalog', 'roles', 'project', 'system']) expect(unscoped).not.toHaveProperty(key);
   });
