@@ -35,9 +35,11 @@ const startMover = (entry = entryPath): DataMover => {
   return mover;
 };
 const disk = new TestDisk(join(folder, 'disk.raw'), 24 * MIB);
+const smallDisk = new TestDisk(join(folder, 'small-disk.raw'), 3 * MIB);
 
 beforeAll(async () => {
   for (let at = 0; at < 24 * MIB; at += 4 * MIB) disk.write(at, at % (8 * MIB) === 0 ? randomBytes(4 * MIB) : textBytes(4 * MIB, at));
+  smallDisk.write(MIB, randomBytes(MIB));
   await startMover().initRepository(repository);
 });
 afterEach(async () => {
@@ -65,12 +67,12 @@ function commandOf(processId: number): string {
   }
 }
 
-const restore = (mover: DataMover, session: string) =>
-  mover.restore({ repository, domain: 'project', session, targetPath, targetSizeBytes: disk.sizeBytes }, uncancelled);
+const restore = (mover: DataMover, session: string, from = disk) =>
+  mover.restore({ repository, domain: 'project', session, targetPath, targetSizeBytes: from.sizeBytes }, uncancelled);
 
-async function expectRestores(mover: DataMover, session: string): Promise<void> {
-  await restore(mover, session);
-  expect(readFileSync(targetPath).equals(disk.bytes)).toBe(true);
+async function expectRestores(mover: DataMover, session: string, from = disk): Promise<void> {
+  await restore(mover, session, from);
+  expect(readFileSync(targetPath).equals(from.bytes)).toBe(true);
   rmSync(targetPath);
 }
 
@@ -187,12 +189,12 @@ describe('a data mover that dies', () => {
       `import { armCrashPoint } from ${JSON.stringify(crashPoints)};\narmCrashPoint(${JSON.stringify(point)}, 'kill');\nawait import(${JSON.stringify(entryPath)});\n`,
     );
     const lost = newSession();
-    const order = orderOf(repository, disk, { session: lost });
+    const order = orderOf(repository, smallDisk, { session: lost });
     await expect(startMover(entry).backup(order, uncancelled)).rejects.toMatchObject({ kind: 'interrupted' });
     const mover = startMover();
-    const next = await mover.backup(orderOf(repository, disk, { formerSessions: [lost] }), uncancelled);
+    const next = await mover.backup(orderOf(repository, smallDisk, { formerSessions: [lost] }), uncancelled);
     expect(next.session === lost).toBe(point === 'backup.after-commit');
-    await expectRestores(mover, next.session);
+    await expectRestores(mover, next.session, smallDisk);
   });
 
   it('in a restore, leaves a target that the next restore replaces', async () => {

@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { existsSync, mkdtempSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Worker } from 'node:worker_threads';
 import { afterAll, describe, expect, it } from 'vitest';
 import { armCrashPoint, disarmCrashPoints } from '../../../lib/crash-points.ts';
 import { describeObjectStore } from '../contract-suite.ts';
@@ -20,6 +21,23 @@ const newRoot = (): string => {
 };
 
 describeObjectStore('a folder as a store', async () => openFilesystemStore(newRoot()));
+
+describe('the threads of one process', () => {
+  it('make the same new folders at the same time', async () => {
+    const root = newRoot();
+    const program = `
+      const { parentPort, workerData } = require('node:worker_threads');
+      import(${JSON.stringify(new URL('./filesystem-store.ts', import.meta.url).href)}).then(async ({ openFilesystemStore }) => {
+        const store = openFilesystemStore(${JSON.stringify(root)});
+        for (let i = 0; i < 100; i += 1) await store.put('p/' + i + '/' + workerData, Buffer.from('x'));
+        parentPort.postMessage('done');
+      });`;
+    const threads = [1, 2, 3].map((workerData) => new Worker(program, { eval: true, workerData }));
+    await Promise.all(threads.map((thread) => once(thread, 'message')));
+    expect(readdirSync(join(root, 'p'))).toHaveLength(100);
+    await Promise.all(threads.map((thread) => thread.terminate()));
+  });
+});
 
 describe('the leftovers of a folder store', () => {
   it('are none after puts that ended', async () => {
