@@ -18,7 +18,13 @@ export function imageDataRoutes(app: FastifyInstance, images: ImagesService): vo
   app.put<WithId>('/v2/images/:id/file', { onRequest: requireBytes }, async (request, reply) => {
     // A refusal in the middle must not cut the connection: the sender could not read it. What still comes is read and dropped.
     const stream = request.raw.iterator({ destroyOnReturn: false });
-    await images.upload(request.caller, request.params.id, { stream, expectedBytes: announcedBytes(request) });
+    try {
+      await images.upload(request.caller, request.params.id, { stream, expectedBytes: announcedBytes(request) });
+    } catch (error) {
+      // Whoever read before waits for more: its listener would keep the rest, and the next request, in the socket.
+      request.raw.removeAllListeners('readable').resume();
+      throw error;
+    }
     return reply.code(204).send();
   });
 
