@@ -19,7 +19,6 @@ const statuses: Record<ErrorKind, number> = {
   'not-acceptable': 406,
   conflict: 409,
   gone: 410,
-  'precondition-failed': 412,
   'over-limit': 413,
   'too-large': 413,
   'unsupported-media-type': 415,
