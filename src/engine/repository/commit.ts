@@ -22,7 +22,7 @@ import { guarded, readSmallObject } from './store-access.ts';
 const COMMIT_MAGIC = 'SPCM';
 const FENCE_MAGIC = 'SPFN';
 const TOKEN_BYTES = 16;
-/** 64 bytes a pack: room for 16 million packs, a petabyte. */
+/** 37 bytes a pack: room for 28 million packs, more than a petabyte. */
 export const COMMIT_BYTES_MAX = 1024 * 1024 * 1024;
 const kinds = ['data', 'metadata'] as const;
 

@@ -321,6 +321,22 @@ describe('sessions', () => {
     await expectRestores(disk, second);
   });
 
+  it('that two processes run at once end with one whole backup, or none', async () => {
+    const disk = newDisk(24 * MIB);
+    disk.write(0, randomBytes(24 * MIB));
+    const other = createLocalMover({ workerCount: 2, now: () => new Date(), log: silentLog });
+    const session = newSession();
+    const order = orderOf(repository, disk, { session, domain: session });
+    const results = await Promise.allSettled([mover.backup(order, uncancelled), other.backup(order, uncancelled)]);
+    await other.stop();
+    const next = await full(disk, { domain: session, formerSessions: [session] });
+    for (const result of results) {
+      if (result.status === 'fulfilled') expect(next.session).toBe(session);
+      else expect(result.reason).toMatchObject({ kind: 'conflict' });
+    }
+    await expectRestores(disk, next, session);
+  });
+
   it('that were tombstoned are not found any more, and still serve as a base', async () => {
     const disk = newDisk(2 * MIB);
     disk.write(0, randomBytes(MIB));

@@ -17,10 +17,11 @@ import { guarded } from '../repository/store-access.ts';
 import type { BackupWork } from './backup-work.ts';
 import { countChunks } from './chunk-mask.ts';
 import { type DomainTools, toolsOf } from './domain-access.ts';
+import { removePacks } from './former-sessions.ts';
 import { type BackupPlan, leavesOf } from './leaf-plan.ts';
 import { SessionPacks } from './session-packs.ts';
 import type { PoolJob } from './worker-pool.ts';
-import type { BackupContext, BackupLeafResult, BackupTask, BackupWorkerEnd, LeafTask } from './worker-protocol.ts';
+import type { AbandonedPacks, BackupContext, BackupLeafResult, BackupTask, BackupWorkerEnd, LeafTask } from './worker-protocol.ts';
 
 /** Below this much to read a second thread, with a pack of its own to flush, costs more than it brings. */
 const BYTES_PER_WORKER_MIN = 8 * 1024 * 1024;
@@ -37,6 +38,8 @@ export interface SessionResult {
   readonly root: string;
   readonly packs: readonly PackReferences[];
   readonly figures: CommitFigures;
+  /** What the session itself created. */
+  readonly written: readonly FinishedPack[];
 }
 
 interface Session {
@@ -46,6 +49,8 @@ interface Session {
   readonly references: ReferenceCounts;
   readonly metadata: SessionPacks;
   readonly writer: DiskMapWriter;
+  /** Data packs that are durable. */
+  readonly published: FinishedPack[];
   readBytes: number;
 }
 
@@ -58,6 +63,7 @@ export async function runBackupSession(
 ): Promise<SessionResult> {
   const tools = toolsOf(work.repository.store, work.repository.id, work.keys);
   const references = ReferenceCounts.from(base?.commit.packs ?? []);
+  const published: FinishedPack[] = [];
   const metadata = new SessionPacks({ tools, session: work.order.session, kind: 'metadata', sequence: new Int32Array(work.sequence) });
   try {
     const writer = await DiskMapWriter.begin({
@@ -71,32 +77,33 @@ export async function runBackupSession(
         return metadata.addFrame(encoded, id);
       },
     });
-    const session: Session = { work, plan, tools, references, metadata, writer, readBytes: 0 };
+    const session: Session = { work, plan, tools, references, metadata, writer, published, readBytes: 0 };
     return await complete(session, await moveLeaves(session, context), base);
   } catch (error) {
-    await metadata.abort();
+    // Only what this session created itself, known by name: a second process with the same session must not lose anything.
+    await removePacks(work.repository.store, [...published, ...(await metadata.abort())]);
     throw error;
   }
 }
 
-interface MovedLeaves {
+interface FinishedMap {
   readonly map: DiskMap;
-  readonly data: readonly FinishedPack[];
   readonly metadata: readonly FinishedPack[];
 }
 
-async function moveLeaves(session: Session, context: BackupContext): Promise<MovedLeaves> {
+async function moveLeaves(session: Session, context: BackupContext): Promise<FinishedMap> {
   const { plan, work, references } = session;
-  if (plan.changed.isEmpty) return { data: [], ...(await finishMap(session)) };
+  if (plan.changed.isEmpty) return finishMap(session);
   const job = await work.deps.pool.open(context, Math.ceil(plan.readBytes / BYTES_PER_WORKER_MIN));
   try {
     await runLeaves(session, job);
     // All leaves are known: the map's packs become durable beside the last data packs.
     const [ends, finished] = await Promise.all([job.finish<BackupWorkerEnd>(), finishMap(session)]);
     for (const pack of ends.flatMap((end) => end.sharedPacks)) references.describe({ ...pack, kind: 'data' });
-    return { data: ends.flatMap((end) => end.packs), ...finished };
+    session.published.push(...ends.flatMap((end) => end.packs));
+    return finished;
   } catch (error) {
-    await job.abort();
+    for (const { packs } of await job.abort<AbandonedPacks>()) session.published.push(...packs);
     throw error;
   }
 }
@@ -152,22 +159,22 @@ async function takeResults(session: Session, { task, results }: RunningTask): Pr
   session.work.options.onProgress?.(session.readBytes, session.plan.readBytes);
 }
 
-async function finishMap({ writer, metadata }: Session): Promise<Pick<MovedLeaves, 'map' | 'metadata'>> {
+async function finishMap({ writer, metadata }: Session): Promise<FinishedMap> {
   const map = await writer.finish();
   return { map, metadata: await metadata.finish() };
 }
 
-async function complete(session: Session, { map, data, metadata }: MovedLeaves, base: BackupBase | undefined): Promise<SessionResult> {
-  const { references, tools, work } = session;
-  const written = [...data, ...metadata];
+async function complete(session: Session, { map, metadata }: FinishedMap, base: BackupBase | undefined): Promise<SessionResult> {
+  const { references, tools, work, published } = session;
+  const written = [...published, ...metadata];
   for (const pack of written) references.describe(pack);
   crashPoint('backup.packs-durable');
   const packs = references.list();
   await checkPacks(session, packs, base);
   work.options.signal.throwIfAborted();
   const storedBytes = written.reduce((sum, pack) => sum + pack.lengthBytes, 0);
-  const figures = { objectCount: data.length, readBytes: session.readBytes, storedBytes };
-  return { map, packs, figures, root: rootOf(map, tools.hasher).toString('hex') };
+  const figures = { objectCount: published.length, readBytes: session.readBytes, storedBytes };
+  return { map, packs, written, figures, root: rootOf(map, tools.hasher).toString('hex') };
 }
 
 /** Sees every pack that a live base does not vouch for. */

@@ -27,7 +27,7 @@ import type { PackWriter } from '../repository/pack-writer.ts';
 import { hasChunk, stretchesOf } from './chunk-mask.ts';
 import { type DomainTools, openAccess } from './domain-access.ts';
 import { SessionPacks } from './session-packs.ts';
-import type { BackupContext, BackupLeafResult, BackupTask, BackupWorkerEnd, LeafTask } from './worker-protocol.ts';
+import type { AbandonedPacks, BackupContext, BackupLeafResult, BackupTask, BackupWorkerEnd, LeafTask } from './worker-protocol.ts';
 
 /** A read of 1 MiB stays in the cache of a core until it was hashed and compressed. */
 const READ_CHUNKS = 16;
@@ -87,9 +87,11 @@ export class BackupWorker {
     return { packs, sharedPacks };
   }
 
-  async abort(): Promise<void> {
-    await this.#packs.abort();
+  /** Says which packs it had published. */
+  async abort(): Promise<AbandonedPacks> {
+    const packs = await this.#packs.abort();
     this.#close();
+    return { packs };
   }
 
   #close(): void {

@@ -101,7 +101,6 @@ async function attempt(work: BackupWork, reader: DiskReader, base: BackupBase | 
     committed = true;
     return outcome;
   } catch (error) {
-    if (!committed) await removePacks(repository.store, order.session);
     throw options.signal.aborted ? new RepositoryError('aborted', 'the backup was aborted', { cause: error }) : error;
   } finally {
     lease?.release(order.session, committed);
@@ -153,10 +152,10 @@ async function publish(work: BackupWork, result: SessionResult, base: BackupBase
     crashPoint('backup.after-commit');
     return outcomeOf(commit, lengthBytes);
   } catch (error) {
-    if (isRepositoryError(error, 'conflict')) throw error;
-    if ((await putFence(repository, keys, order.session)) === 'fenced') throw error;
-    const outcome = await findOutcome(repository, keys, order.session);
-    if (outcome === undefined) throw error;
-    return outcome;
+    const hasLost = isRepositoryError(error, 'conflict') || (await putFence(repository, keys, order.session)) === 'fenced';
+    const outcome = hasLost ? undefined : await findOutcome(repository, keys, order.session);
+    if (outcome !== undefined) return outcome;
+    if (hasLost) await removePacks(repository.store, result.written);
+    throw error;
   }
 }

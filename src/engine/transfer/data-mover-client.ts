@@ -16,6 +16,8 @@ import type { MoverAnswer, MoverMessage, MoverRequest } from './mover-protocol.t
 
 const HEAVY_CALLS_MAX = 2;
 const STOP_GRACE_MS = 2_000;
+/** The C library else keeps one for each thread, none of which ever shrinks. */
+const MALLOC_ARENAS = '2';
 
 export interface DataMoverClientOptions {
   /** The program of the process: `main/data-mover.ts`. */
@@ -70,7 +72,7 @@ export function createDataMover(options: DataMoverClientOptions): DataMover {
 function environmentOfMover(): Record<string, string> {
   const cacheDir = getCompileCacheDir();
   // The function names the folder for this version of Node, the variable the one above it.
-  return cacheDir === undefined ? {} : { NODE_COMPILE_CACHE: dirname(cacheDir) };
+  return { MALLOC_ARENA_MAX: MALLOC_ARENAS, ...(cacheDir === undefined ? {} : { NODE_COMPILE_CACHE: dirname(cacheDir) }) };
 }
 
 interface PendingCall {

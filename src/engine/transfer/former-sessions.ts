@@ -8,6 +8,7 @@
 import { type Commit, type FoundCommit, putFence, readCommit } from '../repository/commit.ts';
 import { isRepositoryError } from '../repository/errors.ts';
 import { objectNames } from '../repository/format.ts';
+import type { FinishedPack } from '../repository/pack-writer.ts';
 import type { DomainKeys, Repository } from '../repository/repository.ts';
 import { isTombstoned, putTombstone } from '../repository/tombstone.ts';
 import type { ObjectStore } from '../stores/contract.ts';
@@ -45,7 +46,7 @@ async function settle(repository: Repository, keys: DomainKeys, session: string,
   const found = await findCommit(repository, keys, session);
   if (found !== 'damaged' && found?.kind === 'commit') return findOutcome(repository, keys, session);
   await putTombstone(repository, keys, session, now().toISOString());
-  if (found !== 'damaged' && found?.kind === 'fence') await removePacks(repository.store, session);
+  if (found !== 'damaged' && found?.kind === 'fence') await removePacksOf(repository.store, session);
   return undefined;
 }
 
@@ -59,11 +60,16 @@ async function findCommit(repository: Repository, keys: DomainKeys, session: str
   }
 }
 
-/** Removes what a session stored. Only for sessions that can never commit. What cannot be removed is left to a later collection. */
-export async function removePacks(store: ObjectStore, session: string): Promise<void> {
+/** Removes everything that a session stored. Only for a session whose commit's name is fenced. */
+async function removePacksOf(store: ObjectStore, session: string): Promise<void> {
   try {
     for await (const { name } of store.list(objectNames.packsOf(session))) await store.delete(name);
   } catch {
     // Unreferenced packs cost room and nothing else.
   }
+}
+
+/** Removes packs that their creator gives up. What cannot be removed is left to a later collection. */
+export async function removePacks(store: ObjectStore, packs: readonly FinishedPack[]): Promise<void> {
+  await Promise.allSettled(packs.map((pack) => store.delete(objectNames.pack(pack.name))));
 }

@@ -48,12 +48,13 @@ export class SessionPacks {
     return this.#finished;
   }
 
-  /** Gives up all packs that are not published yet, after waiting for those that are being published. */
-  async abort(): Promise<void> {
+  /** Gives up all packs that are not published yet, after waiting for those that are being published. Returns those that were. */
+  async abort(): Promise<readonly FinishedPack[]> {
     this.#current = undefined;
     await Promise.allSettled(this.#inFlight);
     await Promise.all([...this.#writers].map((writer) => writer.abort()));
     this.#writers.clear();
+    return this.#finished;
   }
 
   async #begin(): Promise<PackWriter> {

@@ -28,8 +28,8 @@ export interface PoolJob {
   readonly window: number;
   run<Result>(task: unknown): Promise<Result>;
   finish<Result>(): Promise<Result[]>;
-  /** Ends the job on every thread that still lives. Never rejects. */
-  abort(): Promise<void>;
+  /** Ends the job on every thread that still lives. Returns what these threads said, or had said when they finished. Never rejects. */
+  abort<Result>(): Promise<Result[]>;
 }
 
 export function createWorkerPool(size: number): WorkerPool {
@@ -71,6 +71,7 @@ const TASKS_AHEAD = 2;
 
 function poolJob(job: number, threads: readonly PoolThread[]): PoolJob {
   const pending = new Map<PoolThread, number>(threads.map((thread) => [thread, 0]));
+  const finished: unknown[] = [];
   return {
     window: threads.length * (1 + TASKS_AHEAD),
     async run<Result>(task: unknown): Promise<Result> {
@@ -82,12 +83,22 @@ function poolJob(job: number, threads: readonly PoolThread[]): PoolJob {
         pending.set(thread, (pending.get(thread) ?? 1) - 1);
       }
     },
-    finish: async <Result>() => (await Promise.all(threads.map((thread) => thread.call({ job, end: 'finish' })))) as Result[],
-    async abort() {
-      await Promise.allSettled(threads.map((thread) => thread.call({ job, end: 'abort' })));
+    async finish<Result>(): Promise<Result[]> {
+      const ends = await Promise.allSettled(threads.map((thread) => thread.call({ job, end: 'finish' })));
+      finished.push(...valuesOf(ends));
+      const failed = ends.find((end) => end.status === 'rejected');
+      if (failed !== undefined) throw failed.reason;
+      return finished as Result[];
+    },
+    async abort<Result>(): Promise<Result[]> {
+      const ends = await Promise.allSettled(threads.map((thread) => thread.call({ job, end: 'abort' })));
+      return [...finished, ...valuesOf(ends)] as Result[];
     },
   };
 }
+
+const valuesOf = (ends: readonly PromiseSettledResult<unknown>[]): unknown[] =>
+  ends.flatMap((end) => (end.status === 'fulfilled' && end.value !== undefined ? [end.value] : []));
 
 type Call = { readonly job: number } & ({ open: WorkerContext } | { task: unknown } | { end: 'finish' | 'abort' });
 

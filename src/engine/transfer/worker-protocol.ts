@@ -65,6 +65,9 @@ export interface BackupWorkerEnd {
   readonly sharedPacks: readonly { readonly name: string; readonly lengthBytes: number }[];
 }
 
+/** What a worker had published when its job was aborted. */
+export type AbandonedPacks = Pick<BackupWorkerEnd, 'packs'>;
+
 export interface RestoreContext {
   readonly kind: 'restore';
   readonly access: DomainAccess;

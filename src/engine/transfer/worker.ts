@@ -21,14 +21,10 @@ async function answer(message: WorkerCall): Promise<unknown> {
     if (job === undefined) throw new Error(`there is no job ${message.job} in this worker`);
     return job instanceof BackupWorker ? job.run(message.task as BackupTask) : job.run(message.task as RestoreTask);
   }
+  // A job that cannot finish stays, to be aborted.
+  const result = message.end === 'abort' ? await job?.abort() : await job?.finish();
   jobs.delete(message.job);
-  if (message.end === 'abort') return job?.abort();
-  try {
-    return await job?.finish();
-  } catch (error) {
-    await job?.abort();
-    throw error;
-  }
+  return result;
 }
 
 port.on('message', (message: WorkerCall) => {
