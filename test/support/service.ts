@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { serviceEnvironment, serviceOptions } from '../../setup/node.mjs';
 
 /**
  * The real service as a child process on a state directory of its own, for tests that speak to it over the wire only.
@@ -39,8 +40,8 @@ export async function makeStateDir(): Promise<string> {
 
 export async function startServiceUnderTest(stateDir: string, environment: Record<string, string> = {}): Promise<ServiceUnderTest> {
   const startedAt = performance.now();
-  const child = spawn(process.execPath, [cli, 'serve'], {
-    env: { ...process.env, STILLPOINT_STATE_DIR: stateDir, STILLPOINT_LISTEN: '127.0.0.1:0', ...environment },
+  const child = spawn(process.execPath, [...serviceOptions, cli, 'serve'], {
+    env: { ...serviceEnvironment, ...process.env, STILLPOINT_STATE_DIR: stateDir, STILLPOINT_LISTEN: '127.0.0.1:0', ...environment },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   let log = '';

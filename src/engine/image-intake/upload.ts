@@ -45,6 +45,9 @@ export interface Uploads {
 /** More than the cores of a small machine, because uploads mostly wait for their sender. */
 const concurrentUploadsMax = 4;
 
+/** The bytes lie outside of the heap of a thread. */
+const threadHeap = { maxYoungGenerationSizeMb: 4 };
+
 export function createUploads(concurrencyMax = concurrentUploadsMax): Uploads {
   const turnstile = createTurnstile(concurrencyMax);
   return {
@@ -81,24 +84,27 @@ async function copyInto(thread: UploadThread, body: AsyncIterable<Uint8Array>, o
   }
 }
 
-/** The same items; ends with the signal's reason even while the sender says nothing. */
+/**
+ * The same items; ends with the signal's reason even while the sender says nothing. Each wait has a promise of its own: one that all of
+ * them raced against would remember every piece of the upload.
+ */
 async function* abortable<T>(items: AsyncIterable<T>, signal: AbortSignal): AsyncGenerator<T> {
   const iterator = items[Symbol.asyncIterator]();
-  let giveUp: () => void = () => {};
-  const aborted = new Promise<never>((_resolve, reject) => {
-    giveUp = () => reject(signal.reason);
-  });
-  aborted.catch(() => undefined);
-  signal.addEventListener('abort', giveUp, { once: true });
+  let giveUp: (reason: unknown) => void = () => {};
+  const onAbort = (): void => giveUp(signal.reason);
+  signal.addEventListener('abort', onAbort, { once: true });
   try {
-    signal.throwIfAborted();
     for (;;) {
-      const next = await Promise.race([iterator.next(), aborted]);
+      signal.throwIfAborted();
+      const next = await new Promise<IteratorResult<T>>((resolve, reject) => {
+        giveUp = reject;
+        iterator.next().then(resolve, reject);
+      });
       if (next.done === true) return;
       yield next.value;
     }
   } finally {
-    signal.removeEventListener('abort', giveUp);
+    signal.removeEventListener('abort', onAbort);
   }
 }
 
@@ -113,7 +119,7 @@ interface UploadThread {
 function startThread(target: UploadTarget): UploadThread {
   const ring = new SharedArrayBuffer(blockBytes * blockCount);
   const order: UploadOrder = { ...target, ring };
-  const worker = new Worker(new URL('./upload-worker.ts', import.meta.url), { workerData: order });
+  const worker = new Worker(new URL('./upload-worker.ts', import.meta.url), { workerData: order, resourceLimits: threadHeap });
   const answers = listen(worker);
   const free = Array.from({ length: blockCount }, (_, index) => index);
   let current: { readonly index: number; filledBytes: number } | undefined;

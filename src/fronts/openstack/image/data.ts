@@ -19,7 +19,7 @@ export function imageDataRoutes(app: FastifyInstance, images: ImagesService): vo
     // A refusal in the middle must not cut the connection: the sender could not read it. What still comes is read and dropped.
     const stream = request.raw.iterator({ destroyOnReturn: false });
     try {
-      await images.upload(request.caller, request.params.id, { stream, expectedBytes: announcedBytes(request) });
+      await images.upload(request.caller, request.params.id, { stream: freedAfterUse(stream), expectedBytes: announcedBytes(request) });
     } catch (error) {
       // Whoever read before waits for more: its listener would keep the rest, and the next request, in the socket.
       request.raw.removeAllListeners('readable').resume();
@@ -39,6 +39,19 @@ export function imageDataRoutes(app: FastifyInstance, images: ImagesService): vo
     if (range !== undefined) reply.code(206).header('content-range', `bytes ${start}-${end}/${sizeBytes}`);
     return sizeBytes === 0 ? reply.send('') : reply.send(await download.read({ start, end }));
   });
+}
+
+/**
+ * The same pieces, each of which is gone when the next is asked for: whoever reads an upload copies it at once. Left to the garbage
+ * collector, which sees only that a few small objects were made, tens of megabytes of them would wait.
+ */
+async function* freedAfterUse(stream: AsyncIterable<Buffer<ArrayBuffer>>): AsyncGenerator<Uint8Array> {
+  for await (const piece of stream) {
+    const { length } = piece;
+    yield piece;
+    // A smaller one may share its memory with others.
+    if (piece.buffer.byteLength === length) piece.buffer.transfer(0);
+  }
 }
 
 /** Before anything else is done with the request. An empty image is bytes too, so the type counts even without a body. */
