@@ -113,3 +113,9 @@ it('writes an openrc that a shell reads back exactly', async () => {
   const [output] = await once(shell.stdout, 'data');
   expect(String(output)).toBe(`a'b"c $HOME`);
 });
+
+it('lets clients of Block Storage choose the newest version themselves', async () => {
+  const paths = statePathsOf(make().root);
+  await writeCredentials(paths, { publicUrl: 'http://h:1', userName: 'admin', password: 'secret', projectName: 'admin' });
+  expect(await readFile(paths.openrc, 'utf8')).not.toContain('OS_VOLUME_API_VERSION');
+});

@@ -147,6 +147,7 @@ export async function writeCredentials(paths: StatePaths, credentials: ClientCre
   // Other clouds that someone added to the file stay.
   const others = await otherClouds(paths.cloudsYaml);
   await writeSecret(paths.cloudsYaml, stringify({ clouds: { ...others, [cloudName]: cloud } }));
+  // No OS_VOLUME_API_VERSION: '3' would hold the `cinder` client at 3.0, which knows nothing of half its own commands.
   const variables = {
     OS_AUTH_TYPE: 'password',
     OS_AUTH_URL: authUrl,
@@ -158,7 +159,6 @@ export async function writeCredentials(paths: StatePaths, credentials: ClientCre
     OS_REGION_NAME: 'RegionOne',
     OS_INTERFACE: 'public',
     OS_IDENTITY_API_VERSION: '3',
-    OS_VOLUME_API_VERSION: '3',
     OS_IMAGE_API_VERSION: '2',
   };
   const lines = Object.entries(variables).map(([name, value]) => `export ${name}='${value.replaceAll("'", String.raw`'\''`)}'\n`);
