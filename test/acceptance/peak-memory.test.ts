@@ -10,7 +10,8 @@ import { makeStateDir, removeStateDir, type ServiceUnderTest, startServiceUnderT
 
 const mib = 2 ** 20;
 const diskMib = 1024;
-const peakMibMax = 400;
+/** The promise is 400. About 310 is usual, which leaves room for machines with more cores, and so more threads. */
+const peakMibMax = 370;
 
 let stateDir: string;
 let folder: string;
@@ -59,7 +60,7 @@ function moverOf(processId: number): number {
   return Number(mover);
 }
 
-it('takes less than 400 MiB to upload, back up and restore a disk larger than that', async () => {
+it('stays well below 400 MiB while a disk larger than that is uploaded, backed up and restored', async () => {
   const api = await signIn(service);
   const done = async (collection: 'volumes' | 'backups', id: string) =>
     expect((await api.settled(collection, id, 120_000))?.status).toBe('available');
