@@ -3,7 +3,7 @@
  *
  *     node bench/engine.ts [--rounds N] [--folder DIR] [--without-restic]
  *
- * Every engine figure starts a data mover, as a command of the other tools starts a process; `warm` figures use one that runs already, as
+ * Every tool runs at the priority of the mover, so that a machine with other work is fair to all. Every engine figure starts a data mover, as a command of the other tools starts a process; `warm` figures use one that runs already, as
  * the service does. All outputs are flushed to the disk, except those of restic's restore, which does not offer it. Before each command
  * some gigabytes of memory are touched and freed, because a virtual machine may have given freed memory back to its host.
  */
@@ -49,7 +49,10 @@ function warmMemory(): void {
 function time(name: string, command: string, args: readonly string[], environment: Record<string, string> = {}): void {
   warmMemory();
   const startedMs = performance.now();
-  const { status } = spawnSync(command, args, { stdio: ['ignore', 'ignore', 'inherit'], env: { ...process.env, ...environment } });
+  const { status } = spawnSync('nice', ['-n', '10', command, ...args], {
+    stdio: ['ignore', 'ignore', 'inherit'],
+    env: { ...process.env, ...environment },
+  });
   note(name, performance.now() - startedMs);
   if (status !== 0) throw new Error(`${command} ${args.join(' ')} failed`);
 }
