@@ -1,5 +1,6 @@
 import { randomBytes, randomUUID } from 'node:crypto';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { connect as connectTcp } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -273,6 +274,27 @@ describe('an image that is not what it says', () => {
     bytes.write('/etc/passwd\0', at, 'latin1');
     await writeFile(path, bytes);
     await expectRefused(path);
+  });
+
+  it('an upload that is given up half-way leaves its connection usable', async () => {
+    const { id } = await api.image('POST', '/images', { name: 'half', disk_format: 'raw', container_format: 'bare' });
+    const socket = connectTcp(Number(new URL(service.url).port), '127.0.0.1');
+    let answers = '';
+    socket.setEncoding('latin1').on('data', (text: string) => {
+      answers += text;
+    });
+    const head = `host: x\r\nx-auth-token: ${api.token}\r\n`;
+    const upload = `${head}content-type: application/octet-stream\r\ncontent-length: ${content.length}\r\n\r\n`;
+    socket.write(`PUT /image/v2/images/${id}/file HTTP/1.1\r\n${upload}`);
+    socket.write(content.subarray(0, 1 << 20));
+    await expect.poll(async () => (await api.image('GET', `/images/${id}`)).status).toBe('saving');
+    await api.image('DELETE', `/images/${id}`);
+    await expect.poll(() => answers).toMatch(/^HTTP\/1.1 410/);
+    socket.write(content.subarray(1 << 20));
+    answers = '';
+    socket.write(`GET /image/v2/images/${id} HTTP/1.1\r\n${head}\r\n`);
+    await expect.poll(() => answers, { timeout: 5_000 }).toMatch(/HTTP\/1.1 404/);
+    socket.destroy();
   });
 
   it('raw bytes that are called qcow2', async () => {

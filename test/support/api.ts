@@ -14,6 +14,7 @@ export type Answer = any;
 
 export interface Api {
   readonly projectId: string;
+  readonly token: string;
   /** One call below a service's prefix, e.g. `volume('POST', '/volumes', {...})`. Throws on 400 and more. */
   volume(method: string, path: string, body?: unknown): Promise<Answer>;
   image(method: string, path: string, body?: unknown): Promise<Answer>;
@@ -76,6 +77,7 @@ export async function signIn(service: { readonly url: string; readonly stateDir:
 
   return {
     projectId,
+    token,
     raw,
     volume: (method, path, body) => must(method, `/volume/v3${path}`, body),
     image: (method, path, body) => must(method, `/image/v2${path}`, body),
