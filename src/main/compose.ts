@@ -100,6 +100,7 @@ export async function composeCloud({ config, paths, database, connection, log }:
       await identity.bootstrapIdentity({ adminPassword: first.adminPassword });
       await backups.ensureDefaultRepository({ storePath: first.repositoryPath, keyFile: first.keyFile });
       await disks.adoptExports();
+      await volumes.recover();
       await images.recover();
     },
     /** Begins with the work that an earlier process left. */

@@ -19,6 +19,7 @@ import { beginDelete, beginForceDelete } from './delete.ts';
 import { extendVolumeSaga } from './extend.job.ts';
 import { createVolumesForBackups } from './for-backups.ts';
 import { createVolumesForSnapshots } from './for-snapshots.ts';
+import { recoverAttaching } from './recover.ts';
 import type { ImageSources, SnapshotSources } from './sources.ts';
 import { countVolumes, findVolume, listVolumes, metadataInUse } from './store.ts';
 import { findType, findTypeById, listTypes, type VolumeType } from './type-store.ts';
@@ -63,6 +64,8 @@ export interface VolumesService extends Attaching, VolumeChangesService {
   /** By id; `default` is the default type. */
   type(caller: Caller, id: string): Promise<VolumeType>;
   readonly availabilityZone: string;
+  /** At start, before requests are served: volumes that a client was attaching or detaching step back. */
+  recover(): Promise<void>;
   readonly forBackups: VolumesForBackups;
   readonly forSnapshots: VolumesForSnapshots;
 }
@@ -119,6 +122,7 @@ export function createVolumesService(deps: VolumesDeps): VolumesService {
       return id === 'default' ? await findType(database.sql, null) : await findTypeById(database.sql, id);
     },
     availabilityZone: deps.availabilityZone,
+    recover: () => recoverAttaching(deps),
     forBackups: createVolumesForBackups(deps),
     forSnapshots: createVolumesForSnapshots(),
   };

@@ -50,6 +50,9 @@ export const transitions = {
   attached: { from: ['available', 'attaching', 'reserved'], to: 'in-use' },
   detachBegun: { from: ['in-use'], to: 'detaching' },
   detachRolledBack: { from: ['detaching'], to: 'in-use' },
+  /** The service died during an attach or detach; see recover.ts. */
+  attachInterrupted: { from: ['attaching', 'detaching'], to: 'in-use' },
+  reservationLost: { from: ['attaching', 'detaching'], to: 'available' },
   detached: { from: ['in-use', 'detaching', 'attaching', 'reserved'], to: 'available' },
   extendBegun: { from: ['available'], to: 'extending' },
   extended: { from: ['extending'], to: 'available' },

@@ -148,6 +148,19 @@ export async function move(db: Queries, id: string, name: TransitionName, change
   return moved.numUpdatedRows > 0n;
 }
 
+export async function findHalfAttached(db: Queries): Promise<{ id: string; isAttached: boolean }[]> {
+  return await db
+    .selectFrom('volumes')
+    .where('status', 'in', [...transitions.attachInterrupted.from])
+    .select(({ exists, selectFrom }) => [
+      'id',
+      exists(selectFrom('volume_attachments').whereRef('volume_id', '=', 'volumes.id').select('volume_attachments.id'))
+        .$castTo<boolean>()
+        .as('isAttached'),
+    ])
+    .execute();
+}
+
 /** An administrator's word, or deletion by force: from whatever state. */
 export async function setStatus(db: Queries, id: string, status: VolumeStatus): Promise<void> {
   await db
