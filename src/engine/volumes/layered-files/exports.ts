@@ -42,6 +42,8 @@ export interface ExportDeps {
 export const nbdExportName = 'disk';
 
 const startTimeoutMs = 15_000;
+/** A monitor that took the connection while the daemon was still being set up may never answer on it; the next one it does. */
+const firstAnswerTimeoutMs = 2_000;
 const loadTimeoutMs = 2_000;
 /** A clean end writes everything out first. */
 const quitTimeoutMs = 60_000;
@@ -139,7 +141,7 @@ async function waitUntilServing(target: DiskExport, logPath: string): Promise<vo
   const deadline = performance.now() + startTimeoutMs;
   for (;;) {
     try {
-      (await connectQmp(target.monitorPath, { timeoutMs: startTimeoutMs })).close();
+      (await connectQmp(target.monitorPath, { timeoutMs: firstAnswerTimeoutMs })).close();
       return;
     } catch (error) {
       if (performance.now() > deadline) throw error;
