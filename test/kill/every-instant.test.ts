@@ -13,6 +13,7 @@ import { type PreparedScene, type Scene, scenes } from './scenes.ts';
  */
 
 const quotas = { volumes: -1, snapshots: -1, gigabytes: -1, backups: -1, backup_gigabytes: -1 };
+const sceneTimeoutMs = 20 * 60_000;
 let kills = 0;
 
 afterAll(() => {
@@ -20,7 +21,7 @@ afterAll(() => {
 });
 
 describe.each(scenes)('$name', (scene) => {
-  it('survives a kill at every instant', async () => {
+  it('survives a kill at every instant', { timeout: sceneTimeoutMs }, async () => {
     const folder = await mkdtemp(join(tmpdir(), 'stillpoint-kill-'));
     const stateDir = await makeStateDir();
     try {

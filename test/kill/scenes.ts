@@ -5,6 +5,7 @@ import { scatteredBlocks } from '../support/disks.ts';
 import {
   connect,
   disconnect,
+  letGo,
   makeBackup,
   makeImage,
   makeModel,
@@ -45,6 +46,7 @@ async function volumeWithData(api: Api, folder: string, name: string): Promise<{
 }
 
 async function mustVanish(api: Api, collection: 'volumes' | 'snapshots' | 'backups', id: string): Promise<void> {
+  if (collection === 'volumes') await letGo(api, id);
   await api.volume('DELETE', `/${collection}/${id}`);
   const left = await api.settled(collection, id);
   if (left !== undefined) throw new Error(`${collection} ${id} is ${left.status}, not gone`);
@@ -232,6 +234,7 @@ const restoreInPlace: Scene = {
       },
       /** Whatever was interrupted: the disk is one of the two, whole. */
       async check(again) {
+        await letGo(again, id);
         await mustSettle(again, 'volumes', id, 'available');
         await mustHold(again, id, model).catch(() => mustHold(again, id, olderModel));
       },

@@ -66,8 +66,15 @@ export async function writeToVolume(api: Api, volumeId: string, model: string, b
   await disconnect(api, volumeId);
 }
 
+/** What a client does that lost its service on the way: it disconnects before it begins again. */
+export async function letGo(api: Api, volumeId: string): Promise<void> {
+  const { volume } = await api.volume('GET', `/volumes/${volumeId}`);
+  if (volume.status === 'in-use') await disconnect(api, volumeId);
+}
+
 /** Compares every byte of a volume with a raw file that may be shorter: then the rest must be zeroes. */
 export async function mustHold(api: Api, volumeId: string, model: string): Promise<void> {
+  await letGo(api, volumeId);
   const uri = await connect(api, volumeId);
   try {
     await mustRun('qemu-img', ['compare', '-f', 'raw', '-F', 'raw', uri, model]);
