@@ -55,7 +55,13 @@ export class PackWriter {
     const objectName = objectNames.pack(place.name);
     const writer = await guarded(objectName, async () => store.create(objectName));
     const pack = new PackWriter(place.name, kind, writer, codec, packSealOf(place, kind, packKey));
-    pack.#append([encodePackHeader(place, kind, packKey)]);
+    try {
+      pack.#append([encodePackHeader(place, kind, packKey)]);
+    } catch (error) {
+      // Nobody else knows of this pack yet: on a full disk its empty file would stay.
+      await writer.abort();
+      throw error;
+    }
     return pack;
   }
 
