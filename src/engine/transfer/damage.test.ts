@@ -219,3 +219,17 @@ describe('a backup on a damaged base', () => {
     }
   });
 });
+
+describe('a full backup after damage was found', () => {
+  it('does not refer to the damaged pack: it stores those chunks again, and restores', async () => {
+    const { pack, offsetBytes } = chunks.get(5) as FrameAddress;
+    flipByte(pathOf(pack), offsetBytes + 30);
+    const restore = (session: string) =>
+      mover.restore({ repository, domain: 'project', session, targetPath, targetSizeBytes: sizeBytes }, uncancelled);
+    await expect(restore(backup.session)).rejects.toMatchObject({ kind: 'corrupted' });
+    const again = await mover.backup(orderOf(repository, disk), uncancelled);
+    await restore(again.session);
+    expect(readFileSync(targetPath).equals(disk.bytes)).toBe(true);
+    rmSync(targetPath);
+  });
+});

@@ -31,3 +31,9 @@ export function damageError(damages: readonly Damage[]): RepositoryError {
     ...objectName,
   });
 }
+
+/** The packs in which the damage lies, each once. */
+export function damagedPacks(damages: readonly Damage[]): string[] {
+  const objects = new Set(damages.flatMap(({ objectName }) => (objectName?.startsWith('p/') === true ? [objectName] : [])));
+  return [...objects].map((objectName) => objectName.slice(objectName.lastIndexOf('/') + 1));
+}

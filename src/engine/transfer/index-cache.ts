@@ -14,6 +14,8 @@ const IDLE_TABLE_BYTES_MAX = 64 * 1024 * 1024;
 export interface IndexCache {
   /** The index of a domain, or undefined when the cache folder cannot be used. */
   acquire(repository: Repository, keys: DomainKeys, cacheDir: string): Promise<IndexLease | undefined>;
+  /** Damage was found in these packs: later backups do not refer to them. */
+  distrust(repository: Repository, keys: DomainKeys, cacheDir: string, packNames: readonly string[]): void;
   /** Resolves when no upkeep is running. */
   settled(): Promise<void>;
 }
@@ -43,15 +45,28 @@ export function createIndexCache(log: Log): IndexCache {
     }
   };
 
+  const find = (repository: Repository, keys: DomainKeys, cacheDir: string): { key: string; entry: Entry } => {
+    const fingerprint = createHash('sha256').update(keys.idKey).digest('hex');
+    const key = JSON.stringify([cacheDir, repository.id, keys.domain, fingerprint]);
+    const entry = entries.get(key) ?? { index: DomainIndex.open(repository, keys, cacheDir), users: 0, upkeep: Promise.resolve() };
+    // The youngest at the end: the oldest idle one is dropped first.
+    entries.delete(key);
+    entries.set(key, entry);
+    return { key, entry };
+  };
+
   return {
-    async acquire(repository, keys, cacheDir) {
-      const fingerprint = createHash('sha256').update(keys.idKey).digest('hex');
-      const key = JSON.stringify([cacheDir, repository.id, keys.domain, fingerprint]);
+    distrust(repository, keys, cacheDir, packNames) {
       try {
-        const entry = entries.get(key) ?? { index: DomainIndex.open(repository, keys, cacheDir), users: 0, upkeep: Promise.resolve() };
-        // The youngest at the end: the oldest idle one is dropped first.
-        entries.delete(key);
-        entries.set(key, entry);
+        const { entry } = find(repository, keys, cacheDir);
+        for (const packName of packNames) entry.index.distrust(packName);
+      } catch (error) {
+        log.warn({ error: messageOf(error), domain: keys.domain }, 'damaged packs could not be noted');
+      }
+    },
+    async acquire(repository, keys, cacheDir) {
+      try {
+        const { key, entry } = find(repository, keys, cacheDir);
         entry.users += 1;
         await entry.upkeep;
         const release = (session: string, committed: boolean): void => {

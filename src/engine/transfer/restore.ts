@@ -22,7 +22,7 @@ import { isTombstoned } from '../repository/tombstone.ts';
 import { isFullError } from '../stores/filesystem/system-errors.ts';
 import { stretchesOf } from './chunk-mask.ts';
 import type { MoverCallOptions, RepositoryAddress, RestoreOutcome } from './contract.ts';
-import { damageError, damageOf } from './damage.ts';
+import { damagedPacks, damageError, damageOf } from './damage.ts';
 import { accessOf, type DomainTools, toolsOf } from './domain-access.ts';
 import type { PoolJob, WorkerPool } from './worker-pool.ts';
 import type { Damage, RestoreLeafResult, RestoreTask } from './worker-protocol.ts';
@@ -49,6 +49,8 @@ export interface RestoreWork {
   readonly targetSizeBytes: number | undefined;
   /** An existing target is an error, not replaced. */
   readonly mustBeNew: boolean;
+  /** Hears the names of packs that turned out damaged or missing, before the restore fails. */
+  readonly onDamage?: (packNames: readonly string[]) => void;
   readonly options: MoverCallOptions;
 }
 
@@ -84,7 +86,10 @@ export async function runRestore(work: RestoreWork): Promise<RestoreOutcome> {
       flush: undefined,
     };
     await moveLeaves(work, commit, tools, fd, progress).finally(() => progress.flush?.catch(() => {}));
-    if (progress.damages.length > 0) throw damageError(progress.damages);
+    if (progress.damages.length > 0) {
+      work.onDamage?.(damagedPacks(progress.damages));
+      throw damageError(progress.damages);
+    }
     crashPoint('restore.before-flush');
     await flushTarget(fd, targetPath);
     const allocated = progress.written.build().clamp(commit.map.sizeBytes).encode().toString('base64');

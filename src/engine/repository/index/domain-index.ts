@@ -5,8 +5,10 @@
  * of the store at the start of every backup. What is missing is learnt again from the directories of packs before a full backup; an
  * incremental uses what is there, so that its cost does not depend on the size of the repository.
  *
- * The folder holds segments (`<random>.seg`), the list of sessions that were dealt with (`sessions`), and for each running session the
- * segments of the packs it has published so far (`pending-<session>/`). Those become a segment when the session has committed.
+ * A pack in which damage was found is not offered any more either: the next full backup stores its chunks once more, and is whole.
+ *
+ * The folder holds segments (`<random>.seg`), the lists of sessions that were dealt with (`sessions`) and of packs in which damage was found
+ * (`distrusted`), and for each running session the segments of the packs it has published so far (`pending-<session>/`). Those become a segment when the session has committed.
  */
 import { randomBytes } from 'node:crypto';
 import { appendFileSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
@@ -26,6 +28,7 @@ import { mergeSegments, writePackSegment } from './segment-merge.ts';
 const SEGMENTS_MAX = 8;
 const SEGMENTS_AFTER_MERGE = 3;
 const SESSIONS_FILE = 'sessions';
+const DISTRUSTED_FILE = 'distrusted';
 
 export class DomainIndex {
   readonly #repository: Repository;
@@ -34,6 +37,7 @@ export class DomainIndex {
   readonly #segments = new Map<string, SegmentHandle>();
   readonly #sessions = new Set<string>();
   readonly #running = new Set<string>();
+  readonly #distrusted = new Set<string>();
 
   private constructor(repository: Repository, keys: DomainKeys, folder: string) {
     this.#repository = repository;
@@ -56,14 +60,19 @@ export class DomainIndex {
     return bytes;
   }
 
-  /** The segments for a new session's lookups, with the packs of dead sessions retired. */
+  /** The segments for a new session's lookups, with the packs of dead sessions, and those that were found damaged, retired. */
   async segments(): Promise<SegmentHandle[]> {
     const dead = new Map<string, boolean>();
     for (const handle of this.#segments.values()) {
       const retired = new Uint8Array(handle.retired);
       for (let i = 0; i < retired.length; i += 1) {
         if (retired[i] !== 0) continue;
-        const session = sessionOf(packOf(handle, i).name);
+        const { name } = packOf(handle, i);
+        if (this.#distrusted.has(name)) {
+          retired[i] = 1;
+          continue;
+        }
+        const session = sessionOf(name);
         const known = dead.get(session) ?? (await isTombstoned(this.#repository, session));
         dead.set(session, known);
         if (known) retired[i] = 1;
@@ -80,6 +89,13 @@ export class DomainIndex {
       signal.throwIfAborted();
       await this.#learn(session, Math.min(lengthBytes, ENVELOPE_BYTES_MAX));
     }
+  }
+
+  /** Damage was found in this pack: nothing new is to refer to it. */
+  distrust(packName: string): void {
+    if (this.#distrusted.has(packName)) return;
+    this.#distrusted.add(packName);
+    appendFileSync(join(this.#folder, DISTRUSTED_FILE), `${packName}\n`);
   }
 
   /** The folder for the segments of the packs of a session that begins. */
@@ -113,10 +129,11 @@ export class DomainIndex {
 
   #load(): void {
     for (const session of readLines(join(this.#folder, SESSIONS_FILE))) this.#sessions.add(session);
+    for (const packName of readLines(join(this.#folder, DISTRUSTED_FILE))) this.#distrusted.add(packName);
     let isWhole = true;
     for (const entry of readdirSync(this.#folder)) {
       const path = join(this.#folder, entry);
-      if (entry === SESSIONS_FILE) continue;
+      if (entry === SESSIONS_FILE || entry === DISTRUSTED_FILE) continue;
       const handle = entry.endsWith('.seg') ? loadSegment(path, createIdHasher(this.#keys.idKey)) : undefined;
       if (handle !== undefined) this.#segments.set(path, handle);
       else rmSync(path, { recursive: true, force: true });
@@ -219,7 +236,7 @@ function readLines(path: string): string[] {
     return text
       .slice(0, text.lastIndexOf('\n') + 1)
       .split('\n')
-      .filter((line) => line.length === 32);
+      .filter((line) => line !== '');
   } catch {
     return [];
   }
