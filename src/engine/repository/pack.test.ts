@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
+import { StoreFullError } from '../stores/contract.ts';
 import { openMemoryStore } from '../stores/memory/memory-store.ts';
 import { CHUNK_BYTES, FRAME_BYTES_MAX, ID_BYTES, objectNames, packNameOf } from './format.ts';
 import { createFrameCodec } from './frame-codec.ts';
@@ -118,6 +119,23 @@ describe('a pack', () => {
       store.objects.set(objectName, damaged);
       await expect(readerOf(store).readDirectory(name), `byte ${place}`).rejects.toMatchObject({ kind: 'corrupted' });
     }
+  });
+
+  it('that cannot even get its header gives its file back', async () => {
+    const store = openMemoryStore();
+    let aborted = 0;
+    const create = async () => ({
+      append() {
+        throw new StoreFullError('no room');
+      },
+      commit: async () => 'created' as const,
+      abort: async () => {
+        aborted += 1;
+      },
+    });
+    const begun = PackWriter.begin({ ...store, create }, { repositoryId: 'one', keys, name }, 'data', createFrameCodec(FRAME_BYTES_MAX));
+    await expect(begun).rejects.toMatchObject({ kind: 'full' });
+    expect(aborted).toBe(1);
   });
 
   it('says missing when it is not there, corrupted when it ends too early, unsupported when it is newer', async () => {
