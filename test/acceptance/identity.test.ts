@@ -60,7 +60,7 @@ it('lets an application credential stand in for the password', async () => {
     OS_APPLICATION_CREDENTIAL_SECRET: secret,
   };
   const catalog = await asSomeone(credentials, 'catalog', 'list', '-f', 'value', '-c', 'Type');
-  expect(catalog.stdout.trim().split('\n').sort()).toEqual(['block-storage', 'identity', 'image', 'stillpoint', 'volumev3']);
+  expect(catalog.stdout.trim().split('\n').sort()).toEqual(['block-storage', 'compute', 'identity', 'image', 'stillpoint', 'volumev3']);
 
   expect((await asSomeone(userAda('first'), 'application', 'credential', 'delete', 'ci')).code).toBe(0);
   expect((await asSomeone(credentials, 'catalog', 'list')).stderr).toContain('HTTP 401');
