@@ -37,7 +37,8 @@ it('takes as long for a user that is not there as for one that is', async () => 
   expect(unknown).toBeGreaterThan(known / 3);
 });
 
-it('lets the event loop run meanwhile', async () => {
+// Bounds of time: other work on the machine only ever makes this slower.
+it('lets the event loop run meanwhile', { retry: 2 }, async () => {
   let longestPauseMs = 0;
   let lastTick = performance.now();
   const timer = setInterval(() => {

@@ -215,7 +215,8 @@ describe('what a backup reads and stores', () => {
     ).rejects.toMatchObject({ kind: 'not-found' });
   });
 
-  it('does not grow with the size of the disk', async () => {
+  // Bounds of time: other work on the machine only ever makes this slower.
+  it('does not grow with the size of the disk', { retry: 2 }, async () => {
     const disk = newDisk(2 * 1024 * 1024 * MIB);
     disk.write(1024 * 1024 * MIB, textBytes(100_000, 1));
     const startedMs = performance.now();
