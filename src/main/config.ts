@@ -124,7 +124,9 @@ function databaseUrlOf(text: string | undefined): string | undefined {
   const url = URL.parse(text);
   if (url === null || !/^postgres(ql)?:$/.test(url.protocol)) {
     // The value may hold a password: it is not repeated.
-    throw new ConfigError('DATABASE_URL must be an address such as postgresql://user:password@host/database');
+    throw new ConfigError(
+      'DATABASE_URL must be an address such as postgresql://user:password@host/database or postgresql:///database?host=/run/postgresql&user=user',
+    );
   }
   return text;
 }
