@@ -99,6 +99,9 @@ async function write(deps: RestoreJobDeps, context: Context): Promise<undefined>
         context.progress({ doneBytes, totalBytes });
       },
     });
+    // A short restore may be over before its first word of progress.
+    space.expect(outcome.writtenBytes);
+    space.signal.throwIfAborted();
     if (outcome.root !== input.root) throw new Error('the restored disk is not the one that was backed up');
     return ExtentSet.decode(Buffer.from(outcome.allocated, 'base64'));
   };
