@@ -87,18 +87,15 @@ describe.runIf(isRoot)('a full disk', () => {
     const after = await cloud.settledBackup(caller, backup.id);
     expect(after).toMatchObject({
       status: 'available',
-      // Which of two guards speaks first, the restore's or that of new layers, depends on what else takes space at that moment.
-      failReason: expect.stringMatching(/^(Not enough space for the restore: \d+ MiB are needed|No space left on the disk)/),
+      failReason: expect.stringMatching(/^Not enough space for the restore: 24 MiB are needed/),
     });
     await cloud.compare(target.volume.id, target.model);
-    // A restore so short that it was over before it could be stopped leaves its file to the housekeeping.
-    await cloud.disks.tidy();
     expect(await rawFiles(join(small, 'volumes', target.volume.id))).toEqual([]);
   });
 
   test('in the middle of a restore leaves nothing behind, and the target keeps what it has', async () => {
     await mountSmall(64);
-    cloud = await startBackupCloud({ volumesPath: join(small, 'volumes'), freeBytes: async () => Number.POSITIVE_INFINITY });
+    cloud = await startBackupCloud({ volumesPath: join(small, 'volumes'), freeBytes: async () => Number.MAX_SAFE_INTEGER });
     const { volume, model } = await filledVolume(cloud, 24);
     const target = await filledVolume(cloud, 12);
     const backup = await cloud.backUp(caller, { volumeId: volume.id });

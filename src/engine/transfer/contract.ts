@@ -70,6 +70,8 @@ export interface RestoreOrder {
   readonly targetPath: string;
   /** The size that the target gets; at least the size of the disk in the backup. */
   readonly targetSizeBytes: number;
+  /** What may be written. A restore that needs more reports its total as progress and ends as `full`, before its first byte. */
+  readonly spaceBytes?: number;
 }
 
 export interface RestoreOutcome {

@@ -47,6 +47,7 @@ export interface RestoreWork {
   readonly session: string;
   readonly targetPath: string;
   readonly targetSizeBytes: number | undefined;
+  readonly spaceBytes?: number | undefined;
   /** An existing target is an error, not replaced. */
   readonly mustBeNew: boolean;
   /** Hears the names of packs that turned out damaged or missing, before the restore fails. */
@@ -124,8 +125,13 @@ async function makeTarget(path: string): Promise<number> {
   }
 }
 
-async function reserve({ targetPath }: RestoreWork, fd: number, sizeBytes: number, totalBytes: number): Promise<void> {
+async function reserve(work: RestoreWork, fd: number, sizeBytes: number, totalBytes: number): Promise<void> {
+  const { targetPath, spaceBytes } = work;
+  work.options.onProgress?.(0, totalBytes);
   try {
+    if (spaceBytes !== undefined && totalBytes > spaceBytes) {
+      throw new RepositoryError('full', `${totalBytes} bytes are needed for ${targetPath}, ${spaceBytes} may be written`);
+    }
     const { bavail, bsize } = await fileSystemOf(dirname(targetPath));
     if (bavail * bsize < totalBytes) {
       throw new RepositoryError('full', `${totalBytes} bytes do not fit beside ${targetPath}: ${bavail * bsize} are free`);
