@@ -78,7 +78,7 @@ export function createDisksService(deps: DisksDeps): RunningDisks {
       });
       await merges.leave(chain);
       const settled = await chainOf(database.sql, await layerOfPoint(database.sql, pointId));
-      return backend.source(settled.map(layerOf));
+      return await backend.source(settled.map(layerOf));
     },
     recordRoot: (tx, pointId, known) => addRoot(tx.sql, pointId, known),
     async forgetSession(tx, session) {

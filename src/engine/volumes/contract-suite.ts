@@ -44,8 +44,8 @@ export function applyTo(model: Buffer, writes: readonly Write[]): void {
   for (const write of writes) model.fill(write.kind === 'write' ? write.pattern : 0, write.at, write.at + write.length);
 }
 
-export function readDisk(backend: VolumeBackend, chain: LayerChain): { bytes: Buffer; allocated: ExtentSet } {
-  const disk = openDisk(backend.source(chain));
+export async function readDisk(backend: VolumeBackend, chain: LayerChain): Promise<{ bytes: Buffer; allocated: ExtentSet }> {
+  const disk = openDisk(await backend.source(chain));
   try {
     const bytes = Buffer.alloc(disk.sizeBytes, 0xee);
     disk.readSync(bytes, 0);
@@ -55,8 +55,8 @@ export function readDisk(backend: VolumeBackend, chain: LayerChain): { bytes: Bu
   }
 }
 
-export function expectBytes(backend: VolumeBackend, chain: LayerChain, wanted: Buffer): void {
-  const { bytes, allocated } = readDisk(backend, chain);
+export async function expectBytes(backend: VolumeBackend, chain: LayerChain, wanted: Buffer): Promise<void> {
+  const { bytes, allocated } = await readDisk(backend, chain);
   expect(bytes.length).toBe(wanted.length);
   expect(bytes.equals(wanted)).toBe(true);
   for (const [start, end] of ExtentSet.of([[0, wanted.length]])
@@ -121,8 +121,8 @@ export function describeVolumeBackend(name: string, makeBackend: () => Promise<B
     describe('layers', () => {
       it('makes layers that read as zeroes, or as what is below them', async () => {
         const { chain, model } = await build([], [write(0, 4096, 1)], []);
-        expectBytes(backend, chain.slice(0, 1), Buffer.alloc(diskBytes));
-        expectBytes(backend, chain, model);
+        await expectBytes(backend, chain.slice(0, 1), Buffer.alloc(diskBytes));
+        await expectBytes(backend, chain, model);
       });
 
       it('makes a layer anew when it exists', async () => {
@@ -131,7 +131,7 @@ export function describeVolumeBackend(name: string, makeBackend: () => Promise<B
         await backend.createLayer(again, chain);
         await writeOffline(backend, [...chain, again], [write(0, mib, 2)]);
         await backend.createLayer(again, chain);
-        expectBytes(backend, [...chain, again], model);
+        await expectBytes(backend, [...chain, again], model);
       });
 
       it('refuses to stand a layer on one that does not exist', async () => {
@@ -143,8 +143,8 @@ export function describeVolumeBackend(name: string, makeBackend: () => Promise<B
         const [left, right] = [newLayer(randomUUID()), newLayer(randomUUID())];
         for (const top of [left, right]) await backend.createLayer(top, chain);
         await writeOffline(backend, [...chain, left], [write(4096, 4096, 4)]);
-        expectBytes(backend, [...chain, right], model);
-        expectBytes(backend, chain, model);
+        await expectBytes(backend, [...chain, right], model);
+        await expectBytes(backend, chain, model);
       });
 
       it('seals a base that somebody wrote, and remembers where its data is', async () => {
@@ -154,8 +154,8 @@ export function describeVolumeBackend(name: string, makeBackend: () => Promise<B
         await writeFile(await backend.baseFile(base), bytes);
         await backend.sealBase(base, ExtentSet.of([[mib, 2 * mib]]));
         await backend.sealBase(base, ExtentSet.of([[mib, 2 * mib]]));
-        expectBytes(backend, [base], Buffer.concat([bytes, Buffer.alloc(diskBytes - bytes.length)]));
-        expect([...readDisk(backend, [base]).allocated.ranges()]).toEqual([[mib, 2 * mib]]);
+        await expectBytes(backend, [base], Buffer.concat([bytes, Buffer.alloc(diskBytes - bytes.length)]));
+        expect([...(await readDisk(backend, [base])).allocated.ranges()]).toEqual([[mib, 2 * mib]]);
       });
 
       it('says which ranges a layer changed, zeroes included', async () => {
@@ -173,7 +173,7 @@ export function describeVolumeBackend(name: string, makeBackend: () => Promise<B
         await backend.createLayer(small, chain);
         const large = newLayer(home);
         await backend.createLayer(large, [...chain, small]);
-        expectBytes(backend, [...chain, small, large], Buffer.concat([Buffer.alloc(4 * mib, 1), Buffer.alloc(4 * mib)]));
+        await expectBytes(backend, [...chain, small, large], Buffer.concat([Buffer.alloc(4 * mib, 1), Buffer.alloc(4 * mib)]));
         expect([...(await backend.changesOf([...chain, small])).ranges()]).toEqual([[4 * mib, diskBytes]]);
       });
 
@@ -183,7 +183,7 @@ export function describeVolumeBackend(name: string, makeBackend: () => Promise<B
         await backend.createLayer(top, chain);
         await backend.resizeTop([...chain, top], diskBytes);
         await backend.resizeTop([...chain, top], diskBytes);
-        expectBytes(
+        await expectBytes(
           backend,
           [...chain, { ...top, sizeBytes: diskBytes }],
           Buffer.concat([Buffer.alloc(4 * mib, 1), Buffer.alloc(4 * mib)]),
@@ -214,14 +214,14 @@ export function describeVolumeBackend(name: string, makeBackend: () => Promise<B
       it('keeps every byte when the middle of three layers is folded into the lowest', async () => {
         const { chain, model } = await build(...plans);
         const [older, younger, child] = chain as [Layer, Layer, Layer];
-        const frozen = readDisk(backend, [older, younger]).bytes;
+        const frozen = (await readDisk(backend, [older, younger])).bytes;
         const calls: number[] = [];
         await backend.merge(older, younger, child, { ...notAborted(), onProgress: (done) => calls.push(done) });
         await backend.merge(older, younger, child, notAborted());
         await backend.removeLayer(younger);
         await backend.merge(older, younger, child, notAborted());
-        expectBytes(backend, [older, child], model);
-        expectBytes(backend, [older], frozen);
+        await expectBytes(backend, [older, child], model);
+        await expectBytes(backend, [older], frozen);
         await writeOffline(backend, [older, child], [write(5 * mib, 4096, 6)]);
         expect(calls.length).toBeGreaterThan(0);
       });
@@ -229,11 +229,11 @@ export function describeVolumeBackend(name: string, makeBackend: () => Promise<B
       it('keeps every byte when the highest layer is folded into the middle', async () => {
         const { chain, model } = await build(...plans);
         const [base, older, younger] = chain as [Layer, Layer, Layer];
-        const below = readDisk(backend, [base]).bytes;
+        const below = (await readDisk(backend, [base])).bytes;
         await backend.merge(older, younger, undefined, notAborted());
         await backend.removeLayer(younger);
-        expectBytes(backend, [base, older], model);
-        expectBytes(backend, [base], below);
+        await expectBytes(backend, [base, older], model);
+        await expectBytes(backend, [base], below);
       });
 
       it('keeps every byte of a raw base that a layer is folded into, and notes the change', async () => {
@@ -251,8 +251,8 @@ export function describeVolumeBackend(name: string, makeBackend: () => Promise<B
         await backend.createLayer(child, [base, younger]);
         await backend.merge(base, younger, child, notAborted());
         await backend.removeLayer(younger);
-        expectBytes(backend, [base, child], bytes);
-        expect([...readDisk(backend, [base]).allocated.ranges()]).toEqual([
+        await expectBytes(backend, [base, child], bytes);
+        expect([...(await readDisk(backend, [base])).allocated.ranges()]).toEqual([
           [mib, 2 * mib],
           [4 * mib, 4 * mib + 65_536],
         ]);
@@ -264,7 +264,7 @@ export function describeVolumeBackend(name: string, makeBackend: () => Promise<B
         const before = await backend.allocatedBytes(older);
         await backend.merge(older, younger, undefined, notAborted());
         expect(await backend.allocatedBytes(older)).toBeLessThanOrEqual(before);
-        expectBytes(backend, [older], Buffer.alloc(diskBytes));
+        await expectBytes(backend, [older], Buffer.alloc(diskBytes));
       });
 
       it.each([
@@ -278,17 +278,17 @@ export function describeVolumeBackend(name: string, makeBackend: () => Promise<B
         await writeOffline(backend, [...chain, younger], [write(mib, 4096, 3)]);
         const child = newLayer(home, childBytes);
         await backend.createLayer(child, [...chain, younger]);
-        const wanted = readDisk(backend, [...chain, younger, child]).bytes;
+        const wanted = (await readDisk(backend, [...chain, younger, child])).bytes;
         await backend.merge(older, younger, child, notAborted());
         await backend.removeLayer(younger);
-        expectBytes(backend, [base, { ...older, sizeBytes: youngerBytes }, child], wanted);
+        await expectBytes(backend, [base, { ...older, sizeBytes: youngerBytes }, child], wanted);
       });
 
       it('refuses to fold layers that do not stand on each other', async () => {
         const { chain, model } = await build(...plans);
         const [base, , top] = chain as [Layer, Layer, Layer];
         await expect(backend.merge(base, top, undefined, notAborted())).rejects.toMatchObject({ kind: 'mismatch' });
-        expectBytes(backend, chain, model);
+        await expectBytes(backend, chain, model);
       });
 
       it('refuses to fold what is being served', async () => {
@@ -297,14 +297,14 @@ export function describeVolumeBackend(name: string, makeBackend: () => Promise<B
         const target = await serve(chain);
         await expect(backend.merge(older, younger, child, notAborted())).rejects.toMatchObject({ kind: 'busy' });
         await backend.closeExport(target);
-        expectBytes(backend, chain, model);
+        await expectBytes(backend, chain, model);
       });
 
       it('does nothing when it is aborted beforehand', async () => {
         const { chain, model } = await build(...plans);
         const [older, younger, child] = chain as [Layer, Layer, Layer];
         await expect(backend.merge(older, younger, child, { signal: AbortSignal.abort(new Error('enough')) })).rejects.toThrow('enough');
-        expectBytes(backend, chain, model);
+        await expectBytes(backend, chain, model);
       });
     });
 
@@ -316,7 +316,7 @@ export function describeVolumeBackend(name: string, makeBackend: () => Promise<B
         applyTo(model, [write(4096, 512, 2), zero(524_288, 131_072)]);
         await backend.closeExport(target);
         await backend.closeExport(target);
-        expectBytes(backend, chain, model);
+        await expectBytes(backend, chain, model);
         expect(await backend.inspectExport(target)).toEqual({ alive: false, layerIds: [] });
       });
 
@@ -333,7 +333,7 @@ export function describeVolumeBackend(name: string, makeBackend: () => Promise<B
         await expect(writeThrough(target, [write(0, 4096, 2)])).rejects.toThrow();
         await run('qemu-io', ['-r', '-f', 'raw', '-c', 'read -P 1 0 1M', `nbd+unix:///disk?socket=${target.socketPath}`]);
         await backend.closeExport(target);
-        expectBytes(backend, chain, model);
+        await expectBytes(backend, chain, model);
       });
 
       it('freezes what a client wrote before a snapshot, and nothing that it wrote after', async () => {
@@ -344,14 +344,14 @@ export function describeVolumeBackend(name: string, makeBackend: () => Promise<B
         const overlay = newLayer(home);
         await backend.createLayer(overlay, chain);
         await backend.snapshotExport(target, chain, overlay);
-        expectBytes(backend, chain, model);
+        await expectBytes(backend, chain, model);
         await writeThrough(target, [write(0, 4096, 7), { kind: 'discard', at: mib, length: 65_536 }]);
         await backend.snapshotExport(target, chain, overlay);
-        expectBytes(backend, chain, model);
+        await expectBytes(backend, chain, model);
         expect(await backend.inspectExport(target)).toEqual({ alive: true, layerIds: [...chain, overlay].map((layer) => layer.id) });
         await backend.closeExport(target);
         applyTo(model, [write(0, 4096, 7), zero(mib, 65_536)]);
-        expectBytes(backend, [...chain, overlay], model);
+        await expectBytes(backend, [...chain, overlay], model);
         expect([...(await backend.changesOf([...chain, overlay])).ranges()]).toEqual([
           [0, 4096],
           [mib, mib + 65_536],
@@ -378,7 +378,7 @@ export function describeVolumeBackend(name: string, makeBackend: () => Promise<B
         await writeThrough(target, [write(0, 4096, 8)]);
         await successor.closeExport(target);
         applyTo(model, [write(0, 4096, 8)]);
-        expectBytes(successor, [...chain, overlay], model);
+        await expectBytes(successor, [...chain, overlay], model);
       });
 
       it('keeps any sequence of writes, snapshots and merges equal to a plain buffer', async () => {
@@ -434,7 +434,7 @@ async function playOn(backend: VolumeBackend, steps: readonly Step[]): Promise<v
         const overlay = newLayer(home);
         await backend.createLayer(overlay, chain);
         await backend.snapshotExport(target, chain, overlay);
-        expectBytes(backend, chain, model);
+        await expectBytes(backend, chain, model);
         chain.push(overlay);
       } else if (typeof step === 'string') {
         await backend.closeExport(target);
@@ -444,7 +444,7 @@ async function playOn(backend: VolumeBackend, steps: readonly Step[]): Promise<v
           await backend.removeLayer(younger);
           chain.splice(-2, 1);
         }
-        expectBytes(backend, chain, model);
+        await expectBytes(backend, chain, model);
         target = await backend.openExport(randomUUID(), chain, { readOnly: false });
       } else {
         await writeThrough(target, step);
@@ -454,6 +454,6 @@ async function playOn(backend: VolumeBackend, steps: readonly Step[]): Promise<v
   } finally {
     await backend.closeExport(target);
   }
-  expectBytes(backend, chain, model);
+  await expectBytes(backend, chain, model);
   for (const layer of chain) await backend.removeLayer(layer);
 }

@@ -56,8 +56,11 @@ export interface VolumeBackend {
   resizeTop(chain: LayerChain, sizeBytes: number): Promise<void>;
   /** The ranges that the (frozen) top of `chain` changed over the layers below it: data and zeroes alike. */
   changesOf(chain: LayerChain): Promise<ExtentSet>;
-  /** The chain as plain data for the readers of `engine/disk`. All its layers must be frozen. */
-  source(chain: LayerChain): DiskSource;
+  /**
+   * The chain as plain data for the readers of `engine/disk`, in this process or another: prepared, so that it can be read at once.
+   * All its layers must be frozen.
+   */
+  source(chain: LayerChain): Promise<DiskSource>;
   /** Folds `younger` (directly above `older`) into `older`, and makes `child` (directly above `younger`, if any) stand on `older`. All offline. */
   merge(older: Layer, younger: Layer, child: Layer | undefined, options: CallOptions): Promise<void>;
   /** Removes a layer's files. A layer that does not exist is no error. */

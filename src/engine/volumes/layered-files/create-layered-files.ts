@@ -105,7 +105,7 @@ export function createLayeredFiles(options: LayeredFilesOptions): VolumeBackend 
       const changes = await layerChanges(paths.fileOf(top));
       return changes.union(ExtentSet.of([[top.sizeBytes, largestBytes]]));
     },
-    source: (chain) => ({
+    source: async (chain) => ({
       layers: chain.map((layer) => ({ ...paths.fileOf(layer), sizeBytes: layer.sizeBytes })),
       sizeBytes: chain.at(-1)?.sizeBytes ?? 0,
     }),

@@ -130,10 +130,10 @@ describe('layered-files', () => {
         const [older, younger, child] = chain as [Layer, Layer, Layer];
         armCrashPoint(point, 'fail');
         await expect(backend.merge(older, younger, child, { signal: new AbortController().signal })).rejects.toThrow(point);
-        expectBytes(backend, chain, model);
+        await expectBytes(backend, chain, model);
         await under.another().merge(older, younger, child, { signal: new AbortController().signal });
         await backend.removeLayer(younger);
-        expectBytes(backend, [older, child], model);
+        await expectBytes(backend, [older, child], model);
         expect(isWhole(older)).toBe(true);
       },
     );
@@ -151,7 +151,7 @@ describe('layered-files', () => {
         Array.from({ length: 90 }, (_, i) => write(2 * i * mib, mib, (i % 255) + 1)),
       );
       await backend.createLayer(child, [older, younger]);
-      const before = readDisk(backend, [older, younger, child]).bytes;
+      const before = (await readDisk(backend, [older, younger, child])).bytes;
       const aborter = new AbortController();
       let doneBytes = 0;
       const merging = backend.merge(older, younger, child, { signal: aborter.signal, onProgress: (done) => (doneBytes = done) });
@@ -160,10 +160,10 @@ describe('layered-files', () => {
       aborter.abort(new Error('somebody wants a snapshot'));
       await expect(merging).rejects.toThrow('somebody wants a snapshot');
       expect(doneBytes).toBeLessThan(90 * mib);
-      expect(readDisk(backend, [older, younger, child]).bytes.equals(before)).toBe(true);
+      expect((await readDisk(backend, [older, younger, child])).bytes.equals(before)).toBe(true);
       await backend.merge(older, younger, child, { signal: new AbortController().signal });
       await backend.removeLayer(younger);
-      expect(readDisk(backend, [older, child]).bytes.equals(before)).toBe(true);
+      expect((await readDisk(backend, [older, child])).bytes.equals(before)).toBe(true);
       expect(isWhole(older)).toBe(true);
     });
 
@@ -187,7 +187,7 @@ describe('layered-files', () => {
         applyTo(model, writes);
       }
       await expect(tight.backend.merge(older, younger, child, { signal: new AbortController().signal })).rejects.toThrow();
-      expectBytes(tight.backend, layers, model);
+      await expectBytes(tight.backend, layers, model);
       await tight.dispose();
     });
   });
@@ -209,7 +209,7 @@ describe('layered-files', () => {
       await backend.createLayer(overlay, chain);
       expect(existsSync(`${fileOf(layer)}.open`)).toBe(false);
       expect(isWhole(layer)).toBe(true);
-      expectBytes(backend, chain, model);
+      await expectBytes(backend, chain, model);
       await serving((again) => writeThrough(again, [write(0, 4096, 9)]), [...chain, overlay]);
     });
 
@@ -235,7 +235,7 @@ describe('layered-files', () => {
       await writeThrough(target, [write(0, 4096, 5)]);
       applyTo(model, [write(0, 4096, 5)]);
       await backend.closeExport(target);
-      expectBytes(backend, chain, model);
+      await expectBytes(backend, chain, model);
     });
 
     it('whose start was interrupted is found and replaced by the next attempt', async () => {
@@ -263,11 +263,11 @@ describe('layered-files', () => {
           if (!served.layerIds.includes(overlay.id)) await successor.createLayer(overlay, chain);
           await successor.snapshotExport(target, chain, overlay);
           await writeThrough(target, [write(0, 4096, 2)]);
-          expectBytes(backend, chain, model);
+          await expectBytes(backend, chain, model);
           chain.push(overlay);
           applyTo(model, [write(0, 4096, 2)]);
         }, chain);
-        expectBytes(backend, chain, model);
+        await expectBytes(backend, chain, model);
       },
     );
 
@@ -281,7 +281,7 @@ describe('layered-files', () => {
       await expect(backend.snapshotExport(target, chain, overlay)).rejects.toMatchObject({ kind: 'gone' });
       await backend.createLayer(overlay, chain);
       await serving((again) => writeThrough(again, [write(0, 4096, 2)]), [...chain, overlay]);
-      expectBytes(backend, chain, model);
+      await expectBytes(backend, chain, model);
     });
 
     it('sees its own home and its chain, and is in no network', async () => {
@@ -304,7 +304,7 @@ describe('layered-files', () => {
       await serving(async (target) => {
         await run('nbdcopy', [`nbd+unix:///disk?socket=${target.socketPath}`, copy]);
       }, chain);
-      expect(readFileSync(copy).equals(readDisk(backend, chain).bytes)).toBe(true);
+      expect(readFileSync(copy).equals((await readDisk(backend, chain)).bytes)).toBe(true);
     });
   });
 
@@ -322,9 +322,9 @@ describe('layered-files', () => {
     await writeOffline(backend, [base, younger], [write(512, 512, 1)]);
     applyTo(model, [write(512, 512, 1)]);
     await backend.createLayer(child, [base, younger]);
-    expectBytes(backend, [base, younger, child], model);
+    await expectBytes(backend, [base, younger, child], model);
     await backend.merge(base, younger, child, { signal: new AbortController().signal });
     await backend.removeLayer(younger);
-    expectBytes(backend, [base, child], model);
+    await expectBytes(backend, [base, child], model);
   });
 });
