@@ -7,6 +7,7 @@ import { repositoryRestore } from '../fronts/cli/repository-restore.ts';
 import { status } from '../fronts/cli/status.ts';
 import { volumeConnect } from '../fronts/cli/volume-connect.ts';
 import { volumeDisconnect } from '../fronts/cli/volume-disconnect.ts';
+import { volumeRevert } from '../fronts/cli/volume-revert.ts';
 import { serve } from './serve.ts';
 
 const examineLazily = async (invocation: CliInvocation) => (await import('./examine.ts')).examine(invocation);
@@ -18,6 +19,7 @@ export const commands: readonly CliCommand[] = [
   createDoctor(examineLazily),
   volumeConnect,
   volumeDisconnect,
+  volumeRevert,
   backupCreate,
   backupRestore,
   repositoryList,

@@ -91,7 +91,7 @@ async function settled(person: Person, path: string, noun: string): Promise<stri
   for (;;) {
     const { status, body } = await send(person, 'GET', path);
     if (status === 404) return 'gone';
-    if (!['creating', 'deleting', 'extending'].includes(body[noun].status)) return body[noun].status;
+    if (!['creating', 'deleting', 'extending', 'reverting', 'restoring'].includes(body[noun].status)) return body[noun].status;
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
 }
@@ -314,6 +314,36 @@ describe('snapshots', () => {
     await expectFault(send(ada, 'DELETE', `/volumes/${volumeId}`), 400, 'badRequest', /have snapshots/);
     expect((await send(ada, 'DELETE', `/snapshots/${id}`)).status).toBe(202);
     expect(await settled(ada, `/snapshots/${id}`, 'snapshot')).toBe('gone');
+  });
+
+  it('are what a volume can be reverted to: the latest one, of a volume that nobody uses', async () => {
+    const volumeId = await create(ada, { size: 1 });
+    const revert = (snapshotId: unknown, version = '3.40') =>
+      send(ada, 'POST', `/volumes/${volumeId}/action`, { revert: { snapshot_id: snapshotId } }, version);
+    const snapshot = async (): Promise<string> => {
+      const { body } = await send(ada, 'POST', '/snapshots', { snapshot: { volume_id: volumeId, force: true } });
+      expect(await settled(ada, `/snapshots/${body.snapshot.id}`, 'snapshot')).toBe('available');
+      return body.snapshot.id;
+    };
+    await expectFault(revert(newId()), 400, 'badRequest', /doesn't have any snapshots\.$/);
+    const [first, latest] = [await snapshot(), await snapshot()];
+    await expectFault(revert(first), 400, 'badRequest', /is None or not the latest one of volume/);
+    await expectFault(revert('x'), 400, 'badRequest', /'uuid'/);
+    await expectFault(revert(latest, '3.39'), 404, 'itemNotFound', /3\.39 is not supported on this method/);
+    expect((await revert(latest)).status).toBe(202);
+    expect(await settled(ada, `/volumes/${volumeId}`, 'volume')).toBe('available');
+    expect(await settled(ada, `/snapshots/${latest}`, 'snapshot')).toBe('available');
+    for (const action of [{ 'os-reserve': null }, { 'os-attach': { host_name: 'h' } }])
+      await send(ada, 'POST', `/volumes/${volumeId}/action`, action);
+    await expectFault(revert(latest), 409, 'conflictingRequest', /Volume's status must be 'available'/);
+    await send(ada, 'POST', `/volumes/${volumeId}/action`, { 'os-detach': null });
+    await send(admin, 'POST', `/snapshots/${latest}/action`, { 'os-reset_status': { status: 'error' } });
+    await expectFault(revert(latest), 409, 'conflictingRequest', /Snapshot's status must be 'available'/);
+    expect(await settled(ada, `/volumes/${volumeId}`, 'volume')).toBe('available');
+    await send(admin, 'POST', `/snapshots/${latest}/action`, { 'os-reset_status': { status: 'available' } });
+    await send(ada, 'POST', `/volumes/${volumeId}/action`, { 'os-extend': { new_size: 2 } });
+    expect(await settled(ada, `/volumes/${volumeId}`, 'volume')).toBe('available');
+    await expectFault(revert(latest), 400, 'badRequest', /volume size must be equal to the snapshot size/);
   });
 
   it('of a volume in use need force below 3.66, and refuse its absence from there on', async () => {

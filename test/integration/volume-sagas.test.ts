@@ -149,6 +149,31 @@ it('volume.delete, with its snapshots', { timeout }, async () => {
   });
 });
 
+it('volume.revert', { timeout }, async () => {
+  await prove('volume.revert', async (cloud) => {
+    const { id } = await cloud.volume(ada);
+    const snapshot = await cloud.snapshot(ada, id);
+    await cloud.snapshot(ada, id);
+    let before: string | null;
+    return {
+      async order() {
+        before = (await cloud.volumes.get(ada, id)).topLayerId;
+        await cloud.snapshots.revert(ada, { volumeId: id, snapshotId: snapshot.id, latestOnly: false });
+        return await sagaOf(cloud, id, 'volume.revert');
+      },
+      async check(status) {
+        const volume = await cloud.volumes.get(ada, id);
+        expect(['available', 'error']).toContain(volume.status);
+        if (status === 'done') expect(volume.status).toBe('available');
+        // Reverted or as it was, and the status says which.
+        expect(volume.topLayerId === before).toBe(volume.status === 'error');
+        expect(await cloud.disks.sizeOf(id)).toBe(2 ** 30);
+        expect((await cloud.snapshots.get(ada, snapshot.id)).status).toBe('available');
+      },
+    };
+  });
+});
+
 it('snapshot.create', { timeout }, async () => {
   await prove('snapshot.create', async (cloud) => {
     const { id } = await cloud.volume(ada);

@@ -38,7 +38,7 @@ export function callerOf(projectId: string, roles: readonly string[] = ['member'
   return { userId: `user-${projectId}`, userName: 'ada', projectId, roles, isAdmin: roles.includes('admin'), requestId: 'req-test' };
 }
 
-const transient = new Set(['creating', 'downloading', 'deleting', 'extending', 'backing-up', 'restoring-backup']);
+const transient = new Set(['creating', 'downloading', 'deleting', 'extending', 'backing-up', 'restoring-backup', 'reverting', 'restoring']);
 const settleWithinMs = 20_000;
 
 async function settled<T extends { readonly status: string }>(look: () => Promise<T>): Promise<T> {

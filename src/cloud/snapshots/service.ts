@@ -13,6 +13,8 @@ import { lockedSnapshot, visibleSnapshot } from './access.ts';
 import type { Snapshot, SnapshotListQuery, SnapshotPage, SnapshotsForBackups } from './contract.ts';
 import { type CreateInput, createKind, createSnapshotSaga } from './create.job.ts';
 import { type DeleteInput, deleteKind, deleteSnapshotSaga } from './delete.job.ts';
+import { revertVolumeSaga } from './revert.job.ts';
+import { beginRevert, type RevertOrder } from './revert.ts';
 import { createSnapshotSources } from './sources.ts';
 import { isSnapshotStatus, reportableChanges, type TransitionName } from './states.ts';
 import { countSnapshots, findSnapshot, insertSnapshot, listSnapshots, move, setStatus, updateSnapshot } from './store.ts';
@@ -43,6 +45,8 @@ export interface SnapshotsService {
   /** Returns all of it afterwards. */
   changeMetadata(caller: Caller, id: string, change: PairsChange): Promise<Pairs>;
   delete(caller: Caller, id: string): Promise<void>;
+  /** Puts a volume back to what it held at one of its snapshots. Returns the id of the job. */
+  revert(caller: Caller, order: RevertOrder): Promise<string>;
   forceDelete(caller: Caller, id: string): Promise<void>;
   resetStatus(caller: Caller, id: string, status: string): Promise<void>;
   /** What a driver reports of a snapshot that it makes or deletes. */
@@ -68,6 +72,7 @@ export function createSnapshotsService(deps: SnapshotsDeps): SnapshotsService {
   const { database, jobs } = deps;
   jobs.define(createSnapshotSaga(deps));
   jobs.define(deleteSnapshotSaga(deps));
+  jobs.define(revertVolumeSaga(deps));
   const locked = <T>(caller: Caller, id: string, action: Action, work: (tx: Tx, snapshot: Snapshot) => Promise<T>): Promise<T> =>
     database.transact(async (tx) => await work(tx, await lockedSnapshot(tx, caller, id, action)));
 
@@ -94,6 +99,7 @@ export function createSnapshotsService(deps: SnapshotsDeps): SnapshotsService {
         return metadata;
       }),
     delete: (caller, id) => locked(caller, id, 'snapshot:delete', (tx, snapshot) => beginDelete(deps, tx, snapshot, 'deleteBegun')),
+    revert: (caller, order) => database.transact((tx) => beginRevert(deps, tx, caller, order)),
     forceDelete: (caller, id) =>
       locked(caller, id, 'snapshot:force_delete', async (tx, snapshot) => {
         await jobs.requestCancel(tx, id);

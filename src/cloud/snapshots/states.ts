@@ -1,7 +1,7 @@
 /**
  * The states of a snapshot. Every update of a status asks for the states that `transitions` names as its starting points.
  *
- * `creating`, `deleting` and `backing-up` are transient, and each is owned by one saga, which always leaves it.
+ * `creating`, `deleting`, `backing-up` and `restoring` (its volume is being reverted to it) are transient, and each is owned by one saga, which always leaves it.
  */
 export const snapshotStatuses = [
   'creating',
@@ -31,6 +31,8 @@ export const transitions = {
   deleteFailed: { from: ['deleting'], to: 'error_deleting' },
   backupBegun: { from: ['available'], to: 'backing-up' },
   backupEnded: { from: ['backing-up'], to: 'available' },
+  revertBegun: { from: ['available'], to: 'restoring' },
+  revertEnded: { from: ['restoring'], to: 'available' },
 } as const satisfies Record<string, Transition>;
 
 export type TransitionName = keyof typeof transitions;

@@ -24,6 +24,12 @@ export async function lockSnapshotsOf(db: Queries, volumeId: string): Promise<Sn
   return (await sql<Snapshot>`SELECT ${fields} FROM snapshots WHERE volume_id = ${volumeId} ORDER BY id FOR UPDATE`.execute(db)).rows;
 }
 
+export async function findLatestSnapshotOf(db: Queries, volumeId: string): Promise<Snapshot | undefined> {
+  const { rows } = await sql<Snapshot>`
+    SELECT ${fields} FROM snapshots WHERE volume_id = ${volumeId} ORDER BY created_at DESC, id DESC LIMIT 1`.execute(db);
+  return rows[0];
+}
+
 export async function countSnapshotsOf(db: Queries, volumeId: string): Promise<number> {
   const counted = await db
     .selectFrom('snapshots')

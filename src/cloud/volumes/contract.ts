@@ -127,4 +127,10 @@ export interface VolumesForSnapshots {
   lock(tx: Tx, caller: Caller, volumeId: string): Promise<Volume>;
   /** The same; 400 unless the volume is available or, when `inUse` allows it, in-use. */
   lockForSnapshot(tx: Tx, caller: Caller, volumeId: string, options: { readonly inUse: boolean }): Promise<Volume>;
+  /** available, and attached to nothing → reverting. False in any other state. */
+  beginRevert(tx: Tx, volume: Volume): Promise<boolean>;
+  /** reverting → available, or error when the revert failed. Repeatable; a volume in another state is left alone. */
+  endRevert(tx: Tx, volumeId: string, outcome: 'done' | 'failed'): Promise<void>;
+  /** The layer that the volume writes to now; undefined when the volume is gone. */
+  topLayerOf(tx: Tx, volumeId: string): Promise<string | null | undefined>;
 }

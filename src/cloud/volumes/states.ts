@@ -2,8 +2,8 @@
  * The states of a volume, and which change may start from which. `transitions` is the whole of it: every update of a status asks for
  * the states that the table names as its starting points, so a change that is not in the table does not happen.
  *
- * Transient states are `creating`, `downloading`, `deleting`, `extending`, `backing-up`, `restoring-backup` and `uploading`: each is owned
- * by one saga, which always leaves it. `attaching` and `detaching` belong to the client that attaches.
+ * Transient states are `creating`, `downloading`, `deleting`, `extending`, `backing-up`, `restoring-backup`, `reverting` and `uploading`: each
+ * is owned by one saga, which always leaves it. `attaching` and `detaching` belong to the client that attaches.
  */
 export const volumeStatuses = [
   'creating',
@@ -63,6 +63,9 @@ export const transitions = {
   restored: { from: ['creating', 'restoring-backup'], to: 'available' },
   restoreFailed: { from: ['creating', 'restoring-backup'], to: 'error_restoring' },
   restoreOfNewFailed: { from: ['creating', 'restoring-backup'], to: 'error' },
+  revertBegun: { from: ['available'], to: 'reverting' },
+  reverted: { from: ['reverting'], to: 'available' },
+  revertFailed: { from: ['reverting'], to: 'error' },
   uploadBegun: { from: ['available', 'in-use'], to: 'uploading' },
   uploadEnded: { from: ['uploading'], to: 'previous' },
 } as const satisfies Record<string, Transition>;

@@ -4,9 +4,10 @@ import { acceptJson } from '../openstack/shared/json-parser.ts';
 import { nameRequests } from '../openstack/shared/request-id.ts';
 import { answerWithNativeErrors } from './errors.ts';
 import { type JobRoutesDeps, registerJobRoutes } from './jobs.ts';
+import { type RevertRouteDeps, registerRevertRoute } from './revert.ts';
 import { registerStatusRoute, type StatusDeps } from './status.ts';
 
-export interface NativeFrontDeps extends JobRoutesDeps, StatusDeps {
+export interface NativeFrontDeps extends JobRoutesDeps, RevertRouteDeps, StatusDeps {
   readonly identity: TokenValidator;
   readonly publicUrl: string | undefined;
 }
@@ -19,5 +20,6 @@ export function nativeFront(app: FastifyInstance, deps: NativeFrontDeps, done: (
   app.addHook('onRequest', authenticate(deps.identity, deps));
   registerStatusRoute(app, deps);
   registerJobRoutes(app, deps);
+  registerRevertRoute(app, deps);
   done();
 }

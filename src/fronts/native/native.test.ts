@@ -57,6 +57,7 @@ beforeAll(async () => {
     database: held.database,
     jobs,
     clock: systemClock,
+    snapshots: { revert: () => Promise.reject(new Error('there are no snapshots here')) },
     status: {
       version: '1.2.3',
       uptimeSeconds: () => 7.9,

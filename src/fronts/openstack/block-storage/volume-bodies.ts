@@ -1,13 +1,10 @@
 /** What the bodies of volume requests may hold. Below 3.53 clients send much that is not named here, and it is let through. */
 import Type, { type TSchema } from 'typebox';
-import { isUuid } from '../../../lib/ids.ts';
-import { booleanLike, metadata, metadataWithNulls, nameOrNull, text } from '../shared/body.ts';
+import { booleanLike, metadata, metadataWithNulls, nameOrNull, text, uuid } from '../shared/body.ts';
 import type { Microversion } from '../shared/microversion.ts';
 
 const strict = { additionalProperties: false };
 const optional = <S extends TSchema>(schema: S) => Type.Optional(Type.Union([schema, Type.Null()]));
-
-const uuid = Type.Refine(Type.String(), isUuid, () => "{value} is not a 'uuid'");
 
 const digits = Type.String({ pattern: '^[0-9]{1,10}$' });
 const size = Type.Union([Type.Integer({ minimum: 1 }), digits]);
@@ -75,6 +72,7 @@ export const actionSchemas = {
   'os-initialize_connection': Type.Object({ connector: Type.Object({ mode: Type.Optional(Type.Unknown()) }) }),
   'os-terminate_connection': Type.Object({ connector: optional(Type.Object({})) }),
   'os-extend': Type.Object({ new_size: size }, strict),
+  revert: Type.Object({ snapshot_id: uuid }, strict),
   'os-reset_status': Type.Object(
     {
       status: optional(text(255, 1)),

@@ -1,6 +1,7 @@
 import Type, { type Static, type TSchema } from 'typebox';
 import { Compile, type Validator } from 'typebox/compile';
 import { badRequest } from '../../../lib/errors.ts';
+import { isUuid } from '../../../lib/ids.ts';
 import { pythonRepresentation, pythonText } from './python-text.ts';
 
 /** Words a refusal: `field` is the innermost property, `path` all of them, joined by slashes; both empty for the body as a whole. */
@@ -110,6 +111,8 @@ export function text(max: number, min = 0) {
 }
 
 /** A name or description: up to 255 characters, or null. Spaces around it do not count: see `stripped`. */
+export const uuid = Type.Refine(Type.String(), isUuid, () => "{value} is not a 'uuid'");
+
 export const nameOrNull = Type.Union([
   Type.Refine(
     Type.String(),
