@@ -15,6 +15,7 @@ import { measureLatencies } from './latencies.ts';
 import { type Row, warmMemory } from './measure.ts';
 import { copyImage, createPeers, type Peer } from './peers.ts';
 import { printTable } from './report.ts';
+import { measureSnapshotLatency, measureWritesDuringMerges } from './snapshot-latency.ts';
 import { createSubject, type Subject } from './subject.ts';
 
 const changedShare = 0.02;
@@ -92,7 +93,11 @@ async function main(): Promise<void> {
     const peers = createPeers(folder);
     for (let round = 1; round <= repeats; round += 1) await oneRound(original, subject, peers, round);
     const memory = subject.peakMemory();
-    const latencies = await measureLatencies(subject, original.imagePath);
+    const latencies = [
+      ...(await measureLatencies(subject, original.imagePath)),
+      ...(await measureSnapshotLatency(subject.api)),
+      ...(await measureWritesDuringMerges(subject.api)),
+    ];
     const growth = await measureGrowth(subject);
     await service.stop();
     const again = await startServiceUnderTest(stateDir);

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { exitCodes } from '../../src/fronts/cli/exit-codes.ts';
 import { cinder, mustRun, openstackJson, stillpoint } from '../support/clients.ts';
 import { writeThrough } from '../support/disk-tree.ts';
+import { socketPathOf } from '../support/nbd-client.ts';
 import { makeStateDir, removeStateDir, type ServiceUnderTest, startServiceUnderTest } from '../support/service.ts';
 
 let stateDir: string;
@@ -27,7 +28,7 @@ async function own(...args: string[]): Promise<Record<string, string>> {
 async function connected<T>(volume: string, work: (socketPath: string, uri: string) => Promise<T>): Promise<T> {
   const { uri = '' } = await own('volume', 'connect', volume);
   try {
-    return await work(decodeURI(new URL(uri.replace('nbd+unix', 'http')).searchParams.get('socket') ?? ''), uri);
+    return await work(socketPathOf(uri), uri);
   } finally {
     await own('volume', 'disconnect', volume);
   }
