@@ -328,7 +328,7 @@ describe('a new disk for a volume', () => {
     const base = { layerId: newId(), pointId: newId(), home: volume.id, sizeBytes: diskBytes, holder: 'restore:test' };
     const restored = Buffer.alloc(diskBytes);
     restored.fill(7, 0, mib);
-    await tree.disks.createBase(base, async (path) => {
+    await tree.disks.createBase(base, async ({ path }) => {
       const { writeFile } = await import('node:fs/promises');
       await writeFile(path, restored.subarray(0, mib));
       return ExtentSet.of([[0, mib]]);

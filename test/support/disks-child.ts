@@ -43,7 +43,7 @@ async function perform({ disks }: DiskTree, order: DiskOrder): Promise<void> {
     case 'tidy':
       return await disks.tidy();
     case 'base':
-      return await disks.createBase({ layerId, pointId, home: volumeId, sizeBytes: diskBytes, holder: testHolder }, async (path) => {
+      return await disks.createBase({ layerId, pointId, home: volumeId, sizeBytes: diskBytes, holder: testHolder }, async ({ path }) => {
         await writeFile(path, Buffer.alloc(mib, 7));
         await truncate(path, diskBytes);
         return ExtentSet.of([[0, mib]]);

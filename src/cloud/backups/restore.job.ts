@@ -13,6 +13,7 @@
  * Statuses of a restore that ends badly are the contract's: the volume is `error_restoring`, or `error` when it was made for this restore or the
  * restore was cancelled. The backup is available again, because nothing happened to it; its fail_reason says what went wrong.
  */
+import type { LayerTarget } from '../../engine/disk/contract.ts';
 import { ExtentSet } from '../../engine/disk/extent-set.ts';
 import type { DataMover } from '../../engine/transfer/contract.ts';
 import type { Database, Tx } from '../database/service.ts';
@@ -91,7 +92,7 @@ async function write(deps: RestoreJobDeps, context: Context): Promise<undefined>
   const space = spaceGuard(spaceBytes);
   const signal = AbortSignal.any([context.signal, space.signal]);
   const base = { layerId: input.baseLayerId, pointId: input.pointId, home: input.volumeId, sizeBytes, holder: holderOf(context) };
-  const fill = async (path: string): Promise<ExtentSet> => {
+  const fill = async ({ path }: LayerTarget): Promise<ExtentSet> => {
     const order = { repository, domain: input.domain, session: input.session, targetPath: path, targetSizeBytes: sizeBytes, spaceBytes };
     const outcome = await deps.mover.restore(order, {
       signal,

@@ -1,4 +1,4 @@
-import type { DiskSource } from '../../engine/disk/contract.ts';
+import type { DiskSource, LayerTarget } from '../../engine/disk/contract.ts';
 import type { ExtentSet } from '../../engine/disk/extent-set.ts';
 import type { Tx } from '../database/service.ts';
 
@@ -31,10 +31,10 @@ export interface DisksService {
    * the disk open. Takes milliseconds. The point is held by `holder` before anything else can happen to it.
    */
   freeze(volumeId: string, plan: { pointId: string; topLayerId: string; holder: string }): Promise<void>;
-  /** Makes a frozen raw base and its point, with bytes that `write` puts into the file at `path`; it returns the ranges it wrote. */
+  /** Makes a frozen raw base and its point, with bytes that `write` puts into the target; it returns the ranges it wrote. */
   createBase(
     plan: { layerId: string; pointId: string; home: string; sizeBytes: number; holder: string },
-    write: (path: string) => Promise<ExtentSet>,
+    write: (target: LayerTarget) => Promise<ExtentSet>,
   ): Promise<void>;
   /** Puts a volume on another point with a fresh top layer. The old top and what only it needed goes away later (`tidy`). One transaction; refused while the disk is open. */
   replaceDisk(volumeId: string, plan: { fromPointId: string; topLayerId: string; sizeBytes: number }): Promise<void>;

@@ -2,6 +2,7 @@
  * Making, replacing, growing and dropping the disks of volumes, and making bases. Each runs under the volume's lock, and writes the row of a layer as
  * `planned` before its file, and as what it is after it.
  */
+import type { LayerTarget } from '../../engine/disk/contract.ts';
 import type { ExtentSet } from '../../engine/disk/extent-set.ts';
 import type { Layer, VolumeBackend } from '../../engine/volumes/contract.ts';
 import { crashPoint } from '../../lib/crash-points.ts';
@@ -143,7 +144,7 @@ export async function createBase(
   backend: VolumeBackend,
   database: Database,
   plan: BasePlan,
-  write: (path: string) => Promise<ExtentSet>,
+  write: (target: LayerTarget) => Promise<ExtentSet>,
 ): Promise<void> {
   const existing = await findLayer(database.sql, plan.layerId);
   if (existing?.state === 'frozen') return;
@@ -153,9 +154,9 @@ export async function createBase(
     await planPoint(tx, { id: plan.pointId, parentId: null, layerId: plan.layerId, sizeBytes: plan.sizeBytes, holder: plan.holder });
   });
   crashPoint('base:planned');
-  const allocated = await write(await backend.baseFile(layer));
+  const allocated = await write(await backend.prepareLayer(layer, []));
   crashPoint('base:written');
-  await backend.sealBase(layer, allocated);
+  await backend.sealLayer(layer, [], allocated);
   crashPoint('base:sealed');
   await database.sql.transaction().execute(async (tx) => {
     const point = await findPoint(tx, plan.pointId);

@@ -78,7 +78,7 @@ export function prepareSaga(deps: ImagesDeps): SagaDefinition<PrepareInput> {
     const sizeBytes = Math.ceil(virtualBytes / sectorBytes) * sectorBytes;
     const plan = { layerId, pointId, home: imageId, sizeBytes, holder: holderOf(imageId) };
     try {
-      await context.effect('base', () => deps.disks.createBase(plan, (path) => writeBase(context, path, sizeBytes)));
+      await context.effect('base', () => deps.disks.createBase(plan, ({ path }) => writeBase(context, path, sizeBytes)));
     } catch (error) {
       throw isDiskFull(error) || error instanceof SpaceError ? storageFull(error) : error;
     }

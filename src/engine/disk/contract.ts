@@ -30,3 +30,14 @@ export interface DiskReader {
   readSync(target: Uint8Array, offsetBytes: number): void;
   close(): void;
 }
+
+/**
+ * Where the writer of a new layer puts its bytes, as plain data that crosses to another process. The file is not there until the writer makes
+ * it: a `raw` one is sparse; a `qcow2` one is made whole, header last, and names `backing` (relative to its folder) as what it stands on.
+ */
+export interface LayerTarget {
+  readonly path: string;
+  readonly format: 'raw' | 'qcow2';
+  readonly sizeBytes: number;
+  readonly backing?: { readonly name: string; readonly format: 'raw' | 'qcow2' };
+}

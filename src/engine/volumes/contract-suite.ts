@@ -151,9 +151,11 @@ export function describeVolumeBackend(name: string, makeBackend: () => Promise<B
         const base = newLayer(randomUUID(), diskBytes, 'raw');
         const bytes = Buffer.alloc(2 * mib);
         bytes.fill(9, mib);
-        await writeFile(await backend.baseFile(base), bytes);
-        await backend.sealBase(base, ExtentSet.of([[mib, 2 * mib]]));
-        await backend.sealBase(base, ExtentSet.of([[mib, 2 * mib]]));
+        const target = await backend.prepareLayer(base, []);
+        expect(target).toMatchObject({ format: 'raw', sizeBytes: diskBytes });
+        await writeFile(target.path, bytes);
+        await backend.sealLayer(base, [], ExtentSet.of([[mib, 2 * mib]]));
+        await backend.sealLayer(base, [], ExtentSet.of([[mib, 2 * mib]]));
         await expectBytes(backend, [base], Buffer.concat([bytes, Buffer.alloc(diskBytes - bytes.length)]));
         expect([...(await readDisk(backend, [base])).allocated.ranges()]).toEqual([[mib, 2 * mib]]);
       });
@@ -241,8 +243,8 @@ export function describeVolumeBackend(name: string, makeBackend: () => Promise<B
         const base = newLayer(home, diskBytes, 'raw');
         const bytes = Buffer.alloc(diskBytes);
         bytes.fill(9, 0, 2 * mib);
-        await writeFile(await backend.baseFile(base), bytes);
-        await backend.sealBase(base, ExtentSet.of([[0, 2 * mib]]));
+        await writeFile((await backend.prepareLayer(base, [])).path, bytes);
+        await backend.sealLayer(base, [], ExtentSet.of([[0, 2 * mib]]));
         const [younger, child] = [newLayer(home), newLayer(home)];
         await backend.createLayer(younger, [base]);
         const writes = [write(4 * mib, 65_536, 1), zero(0, mib)];

@@ -1,5 +1,6 @@
-import type { DiskSource } from '../disk/contract.ts';
+import type { DiskSource, LayerTarget } from '../disk/contract.ts';
 import type { ExtentSet } from '../disk/extent-set.ts';
+import type { Reservation } from '../space/contract.ts';
 
 /**
  * One node in the tree of immutable layers that disks are made of. `home` names the folder (the volume or image that
@@ -44,14 +45,20 @@ export interface ExportState {
  * Every call may be repeated with the same arguments after a crash at any instant and then has the same result
  * (`createLayer` of a layer that exists makes it anew: callers never repeat it once the layer was written to).
  * What a call reports as done is durable. A failed or aborted call leaves nothing that a repeat would trip over.
+ *
+ * A new layer is refused with a `SpaceError` when there is no space for it above the watermark; a call that meets a full disk in its middle
+ * throws one, too, and all disks are as they were. Reading, removing and closing take no space.
  */
 export interface VolumeBackend {
   /** Makes an empty layer above `below` (which may be empty: then the layer reads as zeroes). */
   createLayer(layer: Layer, below: LayerChain): Promise<void>;
-  /** Where the writer of a new raw base puts its bytes. The file does not exist until somebody makes it. */
-  baseFile(layer: Layer): Promise<string>;
-  /** Makes a raw base layer, written by somebody else at `baseFile`, durable, and remembers which ranges of it hold data. */
-  sealBase(layer: Layer, allocated: ExtentSet): Promise<void>;
+  /** Where somebody else writes a new frozen layer above `below` (empty: a base). What an earlier attempt noted about it is forgotten. */
+  prepareLayer(layer: Layer, below: LayerChain): Promise<LayerTarget>;
+  /**
+   * Makes a layer that was written at its target durable. `written` is what it holds, data and zeroes alike: remembered where the file
+   * does not say it itself, else compared with the file. A layer that is not what the writer says is refused (`mismatch`).
+   */
+  sealLayer(layer: Layer, below: LayerChain, written: ExtentSet): Promise<void>;
   /** Grows the top layer of a chain that nobody has open. */
   resizeTop(chain: LayerChain, sizeBytes: number): Promise<void>;
   /** The ranges that the (frozen) top of `chain` changed over the layers below it: data and zeroes alike. */
@@ -63,11 +70,13 @@ export interface VolumeBackend {
   source(chain: LayerChain): Promise<DiskSource>;
   /** Folds `younger` (directly above `older`) into `older`, and makes `child` (directly above `younger`, if any) stand on `older`. All offline. */
   merge(older: Layer, younger: Layer, child: Layer | undefined, options: CallOptions): Promise<void>;
+  /** Takes the space that the merge needs, or throws a `SpaceError`. To be held while it runs. */
+  reserveMerge(older: Layer, younger: Layer): Promise<Reservation>;
   /** Removes a layer's files. A layer that does not exist is no error. */
   removeLayer(layer: Layer): Promise<void>;
   /** The bytes that the layer takes on disk now. 0 when it does not exist. */
   allocatedBytes(layer: Layer): Promise<number>;
-  /** Bytes that new data may still take before the space watermark. */
+  /** Bytes that new data may still take above the watermark, beside what is reserved. */
   freeBytes(): Promise<number>;
 
   /** Starts a server of the disk's bytes. `id` is new for each attempt. */

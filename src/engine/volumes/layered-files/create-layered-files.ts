@@ -5,9 +5,8 @@
  * Everything that a call reports as done is on the disk: files are synced, and so are their folders. Chains are always opened by explicit
  * lists; what headers name is for people with `qemu-img`, and checked when it matters.
  */
-import { chmod, mkdir, open, rm, rmdir, stat, statfs, truncate } from 'node:fs/promises';
-import { dirname } from 'node:path';
-import { removeDurably, replaceBytesDurably, replaceFileDurably, syncFile, syncFolder } from '../../../lib/durable-files.ts';
+import { mkdir, rm, rmdir, stat, statfs, truncate } from 'node:fs/promises';
+import { removeDurably, replaceFileDurably, syncFile, syncFolder } from '../../../lib/durable-files.ts';
 import type { Log } from '../../../lib/log.ts';
 import type { Confinement } from '../../confinement/run-confined.ts';
 import { ExtentSet } from '../../disk/extent-set.ts';
@@ -23,6 +22,7 @@ import { snapshotExport } from './live-snapshot.ts';
 import { mergeLayers } from './merge.ts';
 import { createOfflineTools } from './offline-tools.ts';
 import { createOpenMarks } from './open-marks.ts';
+import { prepareWrittenLayer, sealWrittenLayer } from './written-layers.ts';
 
 export interface LayeredFilesOptions {
   /** Holds one folder for each home. */
@@ -55,8 +55,11 @@ export function createLayeredFiles(options: LayeredFilesOptions): VolumeBackend 
   const makeHome = async (layer: Layer): Promise<void> => {
     if ((await mkdir(paths.homeOf(layer), { recursive: true, mode: 0o700 })) !== undefined) await syncFolder(options.root);
   };
-  /** What a new layer, or a reader, stands on must be whole. A server that has it open right now keeps it so. */
-  const settleUnlessServed = async (file: LayerFile): Promise<void> => {
+  /** What a new layer stands on must be there, and whole. A server that has it open right now keeps it so. */
+  const requireWhole = async (layer: Layer | undefined): Promise<void> => {
+    if (layer === undefined) return;
+    const file = paths.fileOf(layer);
+    await requireFile(file);
     if ((await marks.liveOwner(file)) === undefined) await marks.settle(file);
   };
 
@@ -65,10 +68,7 @@ export function createLayeredFiles(options: LayeredFilesOptions): VolumeBackend 
       await requireSpace();
       const file = paths.fileOf(layer);
       const parent = below.at(-1);
-      if (parent !== undefined) {
-        await requireFile(paths.fileOf(parent));
-        await settleUnlessServed(paths.fileOf(parent));
-      }
+      await requireWhole(parent);
       await makeHome(layer);
       if (layer.format === 'raw') await writeEmptyRaw(file, layer, parent);
       else
@@ -77,15 +77,13 @@ export function createLayeredFiles(options: LayeredFilesOptions): VolumeBackend 
           backing: parent && { name: paths.backingNameOf(parent), format: parent.format },
         });
     },
-    async baseFile(layer) {
+    async prepareLayer(layer, below) {
       await requireSpace();
+      await requireWhole(below.at(-1));
       await makeHome(layer);
-      const { path } = paths.fileOf(layer);
-      // Notes of an earlier attempt say nothing about what is written next.
-      await removeDurably(extentsFileOf(path));
-      return path;
+      return await prepareWrittenLayer(paths, layer, below);
     },
-    sealBase: (layer, allocated) => sealBase(paths.fileOf(layer), layer, allocated),
+    sealLayer: (layer, below, written) => sealWrittenLayer(paths, layer, below, written),
     async resizeTop(chain, sizeBytes) {
       const files = chain.map(paths.fileOf);
       const top = files.at(-1);
@@ -135,25 +133,6 @@ async function writeEmptyRaw(file: LayerFile, layer: Layer, parent: Layer | unde
   if (parent !== undefined) throw new VolumeBackendError('mismatch', 'a raw layer cannot stand on another');
   await removeDurably(extentsFileOf(file.path));
   await replaceFileDurably(file.path, [], layer.sizeBytes);
-}
-
-/** The bytes become durable before the notes, which without them would be wrong. */
-async function sealBase(file: LayerFile, layer: Layer, allocated: ExtentSet): Promise<void> {
-  const handle = await open(file.path, 'r+');
-  try {
-    const { size } = await handle.stat();
-    if (file.format === 'raw') {
-      if (size > layer.sizeBytes)
-        throw new VolumeBackendError('mismatch', `${file.path} has ${size} bytes, more than its ${layer.sizeBytes}`);
-      if (size < layer.sizeBytes) await handle.truncate(layer.sizeBytes);
-    }
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-  await chmod(file.path, 0o600);
-  if (file.format === 'raw') await replaceBytesDurably(extentsFileOf(file.path), allocated.clamp(layer.sizeBytes).encode());
-  await syncFolder(dirname(file.path));
 }
 
 async function requireFile(file: LayerFile): Promise<void> {

@@ -311,11 +311,11 @@ describe('layered-files', () => {
   it('uses an uploaded qcow2 file as a base, compressed clusters included', async () => {
     home = randomUUID();
     const base = newLayer(home);
-    const path = await backend.baseFile(base);
+    const { path } = await backend.prepareLayer(base, []);
     const source = join(under.dir, 'source.raw');
     writeFileSync(source, Buffer.concat([Buffer.alloc(mib, 'some text '), Buffer.alloc(diskBytes - mib)]));
     execFileSync('qemu-img', ['convert', '-c', '-f', 'raw', '-O', 'qcow2', source, path]);
-    await backend.sealBase(base, ExtentSet.empty);
+    await backend.sealLayer(base, [], ExtentSet.of([[0, mib]]));
     const [younger, child] = [newLayer(home), newLayer(home)];
     await backend.createLayer(younger, [base]);
     const model = readFileSync(source);

@@ -11,19 +11,19 @@
  *
  * A full file system stops step 3: `older` then holds a part of what `younger` holds too, and all disks read as before.
  */
-import { open, stat, truncate } from 'node:fs/promises';
+import { stat, truncate } from 'node:fs/promises';
 import { crashPoint } from '../../../lib/crash-points.ts';
 import { replaceBytesDurably, syncFile } from '../../../lib/durable-files.ts';
 import { ProcessError } from '../../../lib/processes.ts';
 import type { ExtentSet } from '../../disk/extent-set.ts';
 import { layerContent } from '../../disk/layer-content.ts';
-import { parseQcow2Header, type Qcow2Header, qcow2HeaderBytesWanted } from '../../disk/qcow2-header.ts';
 import { extentsFileOf, readExtentsFile } from '../../disk/raw-layer.ts';
 import type { CallOptions, Layer } from '../contract.ts';
 import { SpaceError, VolumeBackendError } from '../errors.ts';
 import type { LayerFile, LayerPaths } from './layer-paths.ts';
 import { nameOf, type OfflineTools } from './offline-tools.ts';
 import type { OpenMarks } from './open-marks.ts';
+import { readHeader } from './read-header.ts';
 
 const progressPauseMs = 250;
 
@@ -148,17 +148,6 @@ async function backingOf(deps: MergeDeps, file: LayerFile): Promise<LayerFile | 
   if (file.format === 'raw') return undefined;
   const { backingFile } = await readHeader(file);
   return backingFile === undefined ? undefined : deps.paths.resolveBackingName(file, backingFile.name ?? '');
-}
-
-async function readHeader(file: LayerFile): Promise<Qcow2Header> {
-  const handle = await open(file.path, 'r');
-  try {
-    const { size } = await handle.stat();
-    const { buffer, bytesRead } = await handle.read(Buffer.alloc(Math.min(size, qcow2HeaderBytesWanted)), { position: 0 });
-    return parseQcow2Header(buffer.subarray(0, bytesRead), size);
-  } finally {
-    await handle.close();
-  }
 }
 
 async function exists(file: LayerFile): Promise<boolean> {
