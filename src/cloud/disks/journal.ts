@@ -44,7 +44,9 @@ export function createJournals(deps: { database: Database; backend: VolumeBacken
 
     let changed = ExtentSet.empty;
     for (let height = start; height < chain.length; height += 1) {
-      changed = changed.union(await backend.changesOf(chain.slice(0, height + 1).map(layerOf)));
+      const changes = await backend.changesOf(chain.slice(0, height + 1).map(layerOf));
+      if (changes === undefined) return false;
+      changed = changed.union(changes);
     }
     await setJournal(database.sql, pointId, point.parentId, changed.clamp(point.sizeBytes));
     return true;

@@ -101,6 +101,7 @@ export function describeVolumeBackend(name: string, makeBackend: () => Promise<B
       opened.push(target);
       return target;
     };
+    const changesOf = async (chain: LayerChain) => [...((await backend.changesOf(chain))?.ranges() ?? ['not known'])];
     /** Layers with the given writes, bottom first. */
     const build = async (...plans: readonly (readonly Write[])[]): Promise<{ chain: Layer[]; model: Buffer }> => {
       home = randomUUID();
@@ -162,8 +163,7 @@ export function describeVolumeBackend(name: string, makeBackend: () => Promise<B
 
       it('says which ranges a layer changed, zeroes included', async () => {
         const { chain } = await build([write(0, 4 * mib, 1)], [write(mib, 65_536, 2), zero(2 * mib, 131_072)]);
-        const changes = await backend.changesOf(chain);
-        expect([...changes.ranges()]).toEqual([
+        expect(await changesOf(chain)).toEqual([
           [mib, mib + 65_536],
           [2 * mib, 2 * mib + 131_072],
         ]);
@@ -176,7 +176,7 @@ export function describeVolumeBackend(name: string, makeBackend: () => Promise<B
         const large = newLayer(home);
         await backend.createLayer(large, [...chain, small]);
         await expectBytes(backend, [...chain, small, large], Buffer.concat([Buffer.alloc(4 * mib, 1), Buffer.alloc(4 * mib)]));
-        expect([...(await backend.changesOf([...chain, small])).ranges()]).toEqual([[4 * mib, diskBytes]]);
+        expect(await changesOf([...chain, small])).toEqual([[4 * mib, diskBytes]]);
       });
 
       it('grows a disk with zeroes, also where a lower layer is larger', async () => {
@@ -354,7 +354,7 @@ export function describeVolumeBackend(name: string, makeBackend: () => Promise<B
         await backend.closeExport(target);
         applyTo(model, [write(0, 4096, 7), zero(mib, 65_536)]);
         await expectBytes(backend, [...chain, overlay], model);
-        expect([...(await backend.changesOf([...chain, overlay])).ranges()]).toEqual([
+        expect(await changesOf([...chain, overlay])).toEqual([
           [0, 4096],
           [mib, mib + 65_536],
         ]);

@@ -61,8 +61,15 @@ export interface VolumeBackend {
   sealLayer(layer: Layer, below: LayerChain, written: ExtentSet): Promise<void>;
   /** Grows the top layer of a chain that nobody has open. */
   resizeTop(chain: LayerChain, sizeBytes: number): Promise<void>;
-  /** The ranges that the (frozen) top of `chain` changed over the layers below it: data and zeroes alike. */
-  changesOf(chain: LayerChain): Promise<ExtentSet>;
+  /**
+   * The ranges in which the disk of `chain` may differ from that of the layers below its (frozen) top: data and zeroes alike, up to the end of
+   * the largest layer (a smaller top hides the end of what is below it). Too much is allowed, in any grain (whole objects, where a backend
+   * compares snapshots); too little never: incremental backups read these ranges and nothing else.
+   *
+   * May be asked late and again, for as long as the top and the layer below it are there and nothing was folded into the top; the answer may
+   * then hold more, never less. Undefined: it is not known (any more). Then everything counts as changed. Fails when the files cannot be read.
+   */
+  changesOf(chain: LayerChain): Promise<ExtentSet | undefined>;
   /**
    * The chain as plain data for the readers of `engine/disk`, in this process or another: prepared, so that it can be read at once.
    * All its layers must be frozen.
