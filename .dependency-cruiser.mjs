@@ -22,6 +22,7 @@ const engineNeighbours = {
   disk: [],
   confinement: [],
   stores: [],
+  space: [],
   volumes: ['disk', 'confinement'],
   'image-intake': ['disk', 'confinement'],
   repository: ['stores'],

@@ -14,6 +14,7 @@ import { createSnapshotPorts, createSnapshotsService } from '../cloud/snapshots/
 import { createVolumesService, type ImageSources } from '../cloud/volumes/service.ts';
 import { createConfinement } from '../engine/confinement/run-confined.ts';
 import { createImageIntake } from '../engine/image-intake/intake.ts';
+import { createSpaceAccount } from '../engine/space/space-account.ts';
 import { createDataMover } from '../engine/transfer/data-mover-client.ts';
 import { createLayeredFiles } from '../engine/volumes/layered-files/create-layered-files.ts';
 import { systemClock } from '../lib/clock.ts';
@@ -39,10 +40,11 @@ export type Cloud = Awaited<ReturnType<typeof composeCloud>>;
 export async function composeCloud({ config, paths, database, connection, log }: CloudOptions) {
   const clock = systemClock;
   const confinement = createConfinement({ allowUnconfined: config.allowUnconfined });
+  const space = createSpaceAccount({ keptBytes: config.diskReserveBytes });
   const backend = createLayeredFiles({
     root: paths.volumes,
     runtimeDir: config.runtimeDir,
-    reserveBytes: config.diskReserveBytes,
+    space,
     confinement,
     log,
   });

@@ -13,6 +13,7 @@ import { createQuotas, type Quotas } from '../../src/cloud/quotas/service.ts';
 import { createSnapshotPorts, createSnapshotsService, type Snapshot, type SnapshotsService } from '../../src/cloud/snapshots/service.ts';
 import { createVolumesService, type Volume, type VolumesService } from '../../src/cloud/volumes/service.ts';
 import { createConfinement } from '../../src/engine/confinement/run-confined.ts';
+import { createSpaceAccount } from '../../src/engine/space/space-account.ts';
 import type { BackupOutcome, DataMover } from '../../src/engine/transfer/contract.ts';
 import { createDataMover } from '../../src/engine/transfer/data-mover-client.ts';
 import { createLayeredFiles } from '../../src/engine/volumes/layered-files/create-layered-files.ts';
@@ -90,7 +91,7 @@ export async function startBackupCloud(options: BackupCloudOptions = {}): Promis
     root: options.volumesPath ?? join(folder, 'volumes'),
     runtimeDir,
     log,
-    reserveBytes: options.reserveBytes ?? 0,
+    space: createSpaceAccount({ keptBytes: options.reserveBytes ?? 0 }),
     confinement: createConfinement(),
   });
   const outcomes: BackupOutcome[] = [];

@@ -8,6 +8,7 @@ import type { Database } from '../../src/cloud/database/service.ts';
 import { createDisksService, type RunningDisks } from '../../src/cloud/disks/service.ts';
 import { createConfinement } from '../../src/engine/confinement/run-confined.ts';
 import { openDisk } from '../../src/engine/disk/open-disk.ts';
+import { createSpaceAccount } from '../../src/engine/space/space-account.ts';
 import type { VolumeBackend } from '../../src/engine/volumes/contract.ts';
 import { createLayeredFiles } from '../../src/engine/volumes/layered-files/create-layered-files.ts';
 import { newId } from '../../src/lib/ids.ts';
@@ -59,7 +60,13 @@ export function openDiskTree(folder: string, held: TestDatabase): DiskTree {
   const { database } = held;
   const log = silentLog;
   const root = join(folder, 'volumes');
-  const backend = createLayeredFiles({ root, runtimeDir: join(folder, 'run'), log, reserveBytes: 0, confinement: createConfinement() });
+  const backend = createLayeredFiles({
+    root,
+    runtimeDir: join(folder, 'run'),
+    log,
+    space: createSpaceAccount({ keptBytes: 0 }),
+    confinement: createConfinement(),
+  });
   const disks = createDisksService({ database, backend, log });
 
   const tree: DiskTree = {

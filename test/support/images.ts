@@ -10,6 +10,7 @@ import { createImagesService, type ImagesService } from '../../src/cloud/images/
 import { type Jobs, openJobs as openRealJobs } from '../../src/cloud/jobs/service.ts';
 import { createConfinement } from '../../src/engine/confinement/run-confined.ts';
 import { createImageIntake } from '../../src/engine/image-intake/intake.ts';
+import { createSpaceAccount } from '../../src/engine/space/space-account.ts';
 import { createLayeredFiles } from '../../src/engine/volumes/layered-files/create-layered-files.ts';
 import { systemClock } from '../../src/lib/clock.ts';
 import { newHexId } from '../../src/lib/ids.ts';
@@ -45,7 +46,13 @@ export async function startImages(options: StartOptions = {}): Promise<ImagesUnd
   await mkdir(runtimeDir, { recursive: true, mode: 0o700 });
   const db = existing?.db ?? (await testDatabase());
   const confinement = createConfinement();
-  const backend = createLayeredFiles({ root: volumesDir, runtimeDir, log: silentLog, reserveBytes: 0, confinement });
+  const backend = createLayeredFiles({
+    root: volumesDir,
+    runtimeDir,
+    log: silentLog,
+    space: createSpaceAccount({ keptBytes: 0 }),
+    confinement,
+  });
 
   async function open(): Promise<Pick<ImagesUnderTest, 'jobs' | 'disks' | 'images'>> {
     const jobs = await openJobs({ database: db.database, connection: db.connection, log: silentLog });

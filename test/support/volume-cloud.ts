@@ -10,6 +10,7 @@ import { createQuotas, type Quotas } from '../../src/cloud/quotas/service.ts';
 import { createSnapshotPorts, createSnapshotsService, type Snapshot, type SnapshotsService } from '../../src/cloud/snapshots/service.ts';
 import { type CreateVolumeOrder, createVolumesService, type Volume, type VolumesService } from '../../src/cloud/volumes/service.ts';
 import { createConfinement } from '../../src/engine/confinement/run-confined.ts';
+import { createSpaceAccount } from '../../src/engine/space/space-account.ts';
 import { createLayeredFiles } from '../../src/engine/volumes/layered-files/create-layered-files.ts';
 import { silentLog } from '../../src/lib/log.ts';
 import { type TestDatabase, testDatabase } from './database.ts';
@@ -62,7 +63,7 @@ export async function startVolumeCloud(options: { openJobs?: typeof openRealJobs
     root: join(folder, 'volumes'),
     runtimeDir,
     log,
-    reserveBytes: 0,
+    space: createSpaceAccount({ keptBytes: 0 }),
     confinement: createConfinement(),
   });
   const jobs = await (options.openJobs ?? openRealJobs)({ database, connection, log, stopGraceMs: 5_000 });

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { RepositoryError } from '../../engine/repository/errors.ts';
-import { SpaceError } from '../../engine/volumes/errors.ts';
+import { SpaceError } from '../../engine/space/contract.ts';
 import { failReasonOf } from './backup.ts';
 import { explained, notEnoughSpace, reasonOf, withNewMover } from './reasons.ts';
 
@@ -17,9 +17,8 @@ describe('why a backup or restore failed', () => {
 
   test('a full disk is called that, whoever ran into it', () => {
     const systemError = Object.assign(new Error('ENOSPC: no space left on device, write'), { code: 'ENOSPC' });
-    for (const error of [systemError, new SpaceError('at the watermark'), new RepositoryError('full', 'p/00/aa')]) {
-      expect(reasonOf(error)).toBe('No space left on the disk.');
-    }
+    for (const error of [systemError, new RepositoryError('full', 'p/00/aa')]) expect(reasonOf(error)).toBe('No space left on the disk.');
+    expect(reasonOf(new SpaceError('Not enough space: 1 MiB are needed.'))).toBe('Not enough space: 1 MiB are needed.');
     expect(notEnoughSpace(3 << 20, 1 << 20).message).toBe('Not enough space for the restore: 3 MiB are needed, 1 MiB are free.');
   });
 

@@ -1,6 +1,6 @@
 /** Why a backup or a restore failed, in words for the people who asked for it; the original error stays the cause, for the log. */
 import { type DiskRange, isRepositoryError, type RepositoryError, type RepositoryErrorKind } from '../../engine/repository/errors.ts';
-import { VolumeBackendError } from '../../engine/volumes/errors.ts';
+import { SpaceError } from '../../engine/space/contract.ts';
 import { messageOf, ProductError } from '../../lib/errors.ts';
 
 const mib = 1024 ** 2;
@@ -51,7 +51,7 @@ const reasons: Readonly<Record<Exclude<RepositoryErrorKind, 'corrupted' | 'missi
 
 export function reasonOf(error: unknown): string {
   if (isRepositoryError(error)) return repositoryReason(error);
-  if (error instanceof VolumeBackendError && error.kind === 'no-space') return reasons.full;
+  if (error instanceof SpaceError) return error.message;
   if (isSystemError(error, 'ENOSPC') || isSystemError(error, 'EDQUOT')) return reasons.full;
   return messageOf(error);
 }

@@ -14,6 +14,7 @@
  * here are made under the lock of the tree, so one side always sees the other; who wants to open a chain then has the merge cancelled.
  */
 import { sql as query } from 'kysely';
+import { type Reservation, SpaceError } from '../../engine/space/contract.ts';
 import type { VolumeBackend } from '../../engine/volumes/contract.ts';
 import { crashPoint } from '../../lib/crash-points.ts';
 import { messageOf } from '../../lib/errors.ts';
@@ -76,10 +77,15 @@ export function createMerges(deps: {
     return true;
   }
 
-  async function hasSpace({ younger }: MergePlan): Promise<boolean> {
-    const [needed, free] = await Promise.all([backend.allocatedBytes(layerOf(younger)), backend.freeBytes()]);
-    if (needed > free) log.warn({ layerId: younger.id, needed, free }, 'no space to merge a layer');
-    return needed <= free;
+  /** Undefined: there is none. */
+  async function takeSpace({ older, younger }: MergePlan): Promise<Reservation | undefined> {
+    try {
+      return await backend.reserveMerge(layerOf(older), layerOf(younger));
+    } catch (error) {
+      if (!(error instanceof SpaceError)) throw error;
+      log.warn({ layerId: younger.id, error: error.message }, 'no space to merge a layer');
+      return undefined;
+    }
   }
 
   async function runTracked(sql: Sql, plan: MergePlan, volumeId: string | undefined): Promise<boolean> {
@@ -96,12 +102,17 @@ export function createMerges(deps: {
 
   return {
     async run(plan) {
-      if (!(await hasSpace(plan))) return false;
-      await ensureJournalsOn(plan, database.sql, journals);
-      if (plan.child.state !== 'top') return await database.sql.connection().execute((sql) => runTracked(sql, plan, undefined));
-      // The child's file is written to, so nobody may freeze, grow or serve the disk meanwhile.
-      const volumeId = plan.child.home;
-      return (await locks.tryWithVolume(volumeId, (sql) => runTracked(sql, plan, volumeId))) ?? false;
+      const space = await takeSpace(plan);
+      if (space === undefined) return false;
+      try {
+        await ensureJournalsOn(plan, database.sql, journals);
+        if (plan.child.state !== 'top') return await database.sql.connection().execute((sql) => runTracked(sql, plan, undefined));
+        // The child's file is written to, so nobody may freeze, grow or serve the disk meanwhile.
+        const volumeId = plan.child.home;
+        return (await locks.tryWithVolume(volumeId, (sql) => runTracked(sql, plan, volumeId))) ?? false;
+      } finally {
+        space.release();
+      }
     },
     cancelOfVolume(volumeId) {
       if (running?.volumeId === volumeId) running.abort.abort();

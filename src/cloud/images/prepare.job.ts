@@ -11,7 +11,7 @@
  * up, the names that it shares with a raw upload are removed, because a base that nobody holds may be merged into.
  */
 import { isDiskFull, notAcceptable, storageFull } from '../../engine/image-intake/refusals.ts';
-import { SpaceError } from '../../engine/volumes/errors.ts';
+import { SpaceError } from '../../engine/space/contract.ts';
 import { gone } from '../../lib/errors.ts';
 import type { Json } from '../database/service.ts';
 import type { SagaDefinition, StepContext } from '../jobs/saga.ts';

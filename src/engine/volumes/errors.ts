@@ -1,7 +1,5 @@
-/** What volume backends throw, beside errors of the operating system. Callers above turn them into their own refusals. */
+/** What volume backends throw, beside `SpaceError` and errors of the operating system. Callers above turn them into their own refusals. */
 export type VolumeErrorKind =
-  /** Less space is free than the watermark keeps back. */
-  | 'no-space'
   /** A layer that must be there is not. */
   | 'missing-layer'
   /** Somebody has the disk open. */
@@ -20,13 +18,5 @@ export class VolumeBackendError extends Error {
     super(message, options);
     this.name = 'VolumeBackendError';
     this.kind = kind;
-  }
-}
-
-/** Refused before anything was written: free space is at or below the watermark. */
-export class SpaceError extends VolumeBackendError {
-  constructor(message: string) {
-    super('no-space', message);
-    this.name = 'SpaceError';
   }
 }

@@ -5,21 +5,25 @@
  * Everything that a call reports as done is on the disk: files are synced, and so are their folders. Chains are always opened by explicit
  * lists; what headers name is for people with `qemu-img`, and checked when it matters.
  */
-import { mkdir, rm, rmdir, stat, statfs, truncate } from 'node:fs/promises';
+import { mkdir, rm, rmdir, stat, truncate } from 'node:fs/promises';
 import { removeDurably, replaceFileDurably, syncFile, syncFolder } from '../../../lib/durable-files.ts';
 import type { Log } from '../../../lib/log.ts';
+import { createTurns } from '../../../lib/turns.ts';
 import type { Confinement } from '../../confinement/run-confined.ts';
 import { ExtentSet } from '../../disk/extent-set.ts';
 import { layerChanges } from '../../disk/layer-content.ts';
 import { extentsFileOf } from '../../disk/raw-layer.ts';
 import { writeEmptyQcow2 } from '../../disk/write-qcow2.ts';
+import type { SpaceAccount } from '../../space/contract.ts';
 import type { Layer, VolumeBackend } from '../contract.ts';
-import { SpaceError, VolumeBackendError } from '../errors.ts';
+import { VolumeBackendError } from '../errors.ts';
+import { explainFullDisk } from '../full-disk.ts';
 import { checkRuntimeDir } from './export-folder.ts';
 import { closeExport, type ExportDeps, inspectExport, openExport } from './exports.ts';
 import { createLayerPaths, type LayerFile } from './layer-paths.ts';
 import { snapshotExport } from './live-snapshot.ts';
 import { mergeLayers } from './merge.ts';
+import { growthByMerge } from './merge-space.ts';
 import { createOfflineTools } from './offline-tools.ts';
 import { createOpenMarks } from './open-marks.ts';
 import { prepareWrittenLayer, sealWrittenLayer } from './written-layers.ts';
@@ -30,10 +34,12 @@ export interface LayeredFilesOptions {
   /** For sockets: short, private, and emptied by a reboot. */
   readonly runtimeDir: string;
   readonly log: Log;
-  /** Free space that is kept back: when no more than this is free, new layers are refused. */
-  readonly reserveBytes: number;
+  readonly space: SpaceAccount;
   readonly confinement: Confinement;
 }
+
+/** What a layer takes before it holds anything, with the tables that its first write makes. */
+const newLayerBytes = 2 ** 20;
 
 export function createLayeredFiles(options: LayeredFilesOptions): VolumeBackend {
   checkRuntimeDir(options.runtimeDir);
@@ -42,15 +48,15 @@ export function createLayeredFiles(options: LayeredFilesOptions): VolumeBackend 
   const tools = createOfflineTools(options.confinement);
   const deps: ExportDeps = { paths, marks, confinement: options.confinement, runtimeDir: options.runtimeDir, log: options.log };
   // A monitor serves one client at a time.
-  const alone = createTurns();
+  const alone = createTurns<string>();
 
-  const freeBytes = async (): Promise<number> => {
-    await mkdir(options.root, { recursive: true, mode: 0o700 });
-    const { bavail, bsize } = await statfs(options.root);
-    return Math.max(0, bavail * bsize - options.reserveBytes);
-  };
-  const requireSpace = async (): Promise<void> => {
-    if ((await freeBytes()) <= 0) throw new SpaceError('free space has reached the watermark');
+  const withSpaceForLayer = async <T>(file: LayerFile, work: () => Promise<T>): Promise<T> => {
+    const room = await options.space.reserve({ path: file.path, bytes: newLayerBytes });
+    try {
+      return await work();
+    } finally {
+      room.release();
+    }
   };
   const makeHome = async (layer: Layer): Promise<void> => {
     if ((await mkdir(paths.homeOf(layer), { recursive: true, mode: 0o700 })) !== undefined) await syncFolder(options.root);
@@ -63,25 +69,24 @@ export function createLayeredFiles(options: LayeredFilesOptions): VolumeBackend 
     if ((await marks.liveOwner(file)) === undefined) await marks.settle(file);
   };
 
-  return {
+  return explainFullDisk({
     async createLayer(layer, below) {
-      await requireSpace();
       const file = paths.fileOf(layer);
       const parent = below.at(-1);
-      await requireWhole(parent);
-      await makeHome(layer);
-      if (layer.format === 'raw') await writeEmptyRaw(file, layer, parent);
-      else
-        await writeEmptyQcow2(file.path, {
-          sizeBytes: layer.sizeBytes,
-          backing: parent && { name: paths.backingNameOf(parent), format: parent.format },
-        });
+      await withSpaceForLayer(file, async () => {
+        await requireWhole(parent);
+        await makeHome(layer);
+        if (layer.format === 'raw') return await writeEmptyRaw(file, layer, parent);
+        const backing = parent && { name: paths.backingNameOf(parent), format: parent.format };
+        await writeEmptyQcow2(file.path, { sizeBytes: layer.sizeBytes, backing });
+      });
     },
-    async prepareLayer(layer, below) {
-      await requireSpace();
-      await requireWhole(below.at(-1));
-      await makeHome(layer);
-      return await prepareWrittenLayer(paths, layer, below);
+    prepareLayer(layer, below) {
+      return withSpaceForLayer(paths.fileOf(layer), async () => {
+        await requireWhole(below.at(-1));
+        await makeHome(layer);
+        return await prepareWrittenLayer(paths, layer, below);
+      });
     },
     sealLayer: (layer, below, written) => sealWrittenLayer(paths, layer, below, written),
     async resizeTop(chain, sizeBytes) {
@@ -108,6 +113,15 @@ export function createLayeredFiles(options: LayeredFilesOptions): VolumeBackend 
       sizeBytes: chain.at(-1)?.sizeBytes ?? 0,
     }),
     merge: (older, younger, child, callOptions) => mergeLayers({ paths, marks, tools }, older, younger, child, callOptions),
+    async reserveMerge(older, younger) {
+      const [file, bytes] = [paths.fileOf(older), await growthByMerge(paths.fileOf(older), paths.fileOf(younger))];
+      return await options.space.reserve({
+        path: file.path,
+        bytes: (await allocatedBytesOf(file)) + bytes,
+        mayUseKept: true,
+        purpose: 'a merge',
+      });
+    },
     async removeLayer(layer) {
       const file = paths.fileOf(layer);
       const mark = await marks.liveOwner(file);
@@ -116,23 +130,25 @@ export function createLayeredFiles(options: LayeredFilesOptions): VolumeBackend 
       await syncFolder(paths.homeOf(layer)).catch(ignoreCodes('ENOENT'));
       await rmdir(paths.homeOf(layer)).catch(ignoreCodes('ENOENT', 'ENOTEMPTY', 'EEXIST'));
     },
-    async allocatedBytes(layer) {
-      const stats = await stat(paths.fileOf(layer).path).catch(ignoreCodes('ENOENT'));
-      return stats === undefined ? 0 : stats.blocks * 512;
-    },
-    freeBytes,
+    allocatedBytes: (layer) => allocatedBytesOf(paths.fileOf(layer)),
+    freeBytes: async () => (await options.space.figures(options.root)).availableBytes,
 
     openExport: (id, chain, exportOptions) => alone(id, () => openExport(deps, id, chain, exportOptions)),
     snapshotExport: (target, chain, overlay) => alone(target.id, () => snapshotExport(deps, target, chain, overlay)),
     inspectExport: (target) => alone(target.id, () => inspectExport(target)),
     closeExport: (target) => alone(target.id, () => closeExport(deps, target)),
-  };
+  });
 }
 
 async function writeEmptyRaw(file: LayerFile, layer: Layer, parent: Layer | undefined): Promise<void> {
   if (parent !== undefined) throw new VolumeBackendError('mismatch', 'a raw layer cannot stand on another');
   await removeDurably(extentsFileOf(file.path));
   await replaceFileDurably(file.path, [], layer.sizeBytes);
+}
+
+async function allocatedBytesOf(file: LayerFile): Promise<number> {
+  const stats = await stat(file.path).catch(ignoreCodes('ENOENT'));
+  return stats === undefined ? 0 : stats.blocks * 512;
 }
 
 async function requireFile(file: LayerFile): Promise<void> {
@@ -144,19 +160,5 @@ function ignoreCodes(...codes: readonly string[]): (error: NodeJS.ErrnoException
   return (error) => {
     if (!codes.includes(error.code ?? '')) throw error;
     return undefined;
-  };
-}
-
-/** Runs work with the same key one after the other. */
-function createTurns(): <T>(key: string, work: () => Promise<T>) => Promise<T> {
-  const last = new Map<string, Promise<unknown>>();
-  return (key, work) => {
-    const turn = (last.get(key) ?? Promise.resolve()).then(work, work);
-    last.set(key, turn);
-    const forget = (): void => {
-      if (last.get(key) === turn) last.delete(key);
-    };
-    turn.then(forget, forget);
-    return turn;
   };
 }

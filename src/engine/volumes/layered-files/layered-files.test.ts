@@ -11,6 +11,7 @@ import { silentLog } from '../../../lib/log.ts';
 import { waitForEnd } from '../../../lib/processes.ts';
 import { createConfinement } from '../../confinement/run-confined.ts';
 import { ExtentSet } from '../../disk/extent-set.ts';
+import { createSpaceAccount } from '../../space/space-account.ts';
 import type { DiskExport, Layer, VolumeBackend } from '../contract.ts';
 import {
   applyTo,
@@ -41,7 +42,7 @@ async function makeBackend(overrides: Partial<LayeredFilesOptions> = {}): Promis
       root: join(dir, 'layers'),
       runtimeDir: join(dir, 'run'),
       log: silentLog,
-      reserveBytes: 0,
+      space: createSpaceAccount({ keptBytes: 0 }),
       confinement: createConfinement(),
       ...overrides,
       ...changed,
@@ -106,7 +107,7 @@ describe('layered-files', () => {
   });
 
   it('refuses new layers at the watermark', async () => {
-    const full = await makeBackend({ reserveBytes: Number.MAX_SAFE_INTEGER });
+    const full = await makeBackend({ space: createSpaceAccount({ keptBytes: Number.MAX_SAFE_INTEGER }) });
     await expect(full.backend.createLayer(newLayer('home'), [])).rejects.toMatchObject({ name: 'SpaceError', kind: 'no-space' });
     expect(await full.backend.freeBytes()).toBe(0);
     await full.dispose();
@@ -219,9 +220,10 @@ describe('layered-files', () => {
       const script = `
         const { createLayeredFiles } = await import(new URL('./create-layered-files.ts', ${JSON.stringify(here)}));
         const { createConfinement } = await import(new URL('../../confinement/run-confined.ts', ${JSON.stringify(here)}));
+        const { createSpaceAccount } = await import(new URL('../../space/space-account.ts', ${JSON.stringify(here)}));
         const { silentLog } = await import(new URL('../../../lib/log.ts', ${JSON.stringify(here)}));
         const [dir, id, chain] = JSON.parse(process.argv[1]);
-        const backend = createLayeredFiles({ root: dir + '/layers', runtimeDir: dir + '/run', log: silentLog, reserveBytes: 0, confinement: createConfinement() });
+        const backend = createLayeredFiles({ root: dir + '/layers', runtimeDir: dir + '/run', log: silentLog, space: createSpaceAccount({ keptBytes: 0 }), confinement: createConfinement() });
         console.log(JSON.stringify(await backend.openExport(id, chain, { readOnly: false })));
         process.kill(process.pid, 'SIGKILL');`;
       const id = randomUUID();
