@@ -1,6 +1,9 @@
+import { crc32 } from 'node:zlib';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { type ByteRange, ExtentSet, ExtentSetFormatError } from './extent-set.ts';
+import { inTurns } from '../../lib/steps.ts';
+import { ExtentSetFormatError } from './extent-encoding.ts';
+import { type ByteRange, ExtentSet } from './extent-set.ts';
 
 const worldBytes = 200;
 
@@ -86,6 +89,55 @@ describe('ExtentSet', () => {
       }),
     );
     expect(ExtentSet.decode(ExtentSet.empty.encode()).isEmpty).toBe(true);
+  });
+
+  it('is encoded in the largest unit that all its bounds are multiples of', () => {
+    const sets = fc.tuple(rangesOf(2 ** 20), fc.integer({ min: 0, max: 32 }));
+    fc.assert(
+      fc.property(sets, ([ranges, bits]) => {
+        const set = ExtentSet.of(ranges);
+        const scaled = ExtentSet.of(ranges.map(([start, end]): ByteRange => [start * 2 ** bits, end * 2 ** bits]));
+        expect(scaled.encode().length).toBe(set.encode().length);
+        expect(ExtentSet.decode(scaled.encode()).equals(scaled)).toBe(true);
+      }),
+    );
+  });
+
+  it('reads what was written before there were units', () => {
+    // Version 1: [0, 4096) and [65536, 131072), in bytes.
+    const body = Buffer.from('53505853' + '0102' + '00' + '8020' + '80e003' + '808004', 'hex');
+    const check = Buffer.alloc(4);
+    check.writeUInt32LE(crc32(body));
+    const decoded = ExtentSet.decode(Buffer.concat([body, check]));
+    expect([...decoded.ranges()]).toEqual([
+      [0, 4096],
+      [65_536, 131_072],
+    ]);
+  });
+
+  it('gives the same in steps as at once, and others a turn in between', async () => {
+    const scattered = (seed: number): ExtentSet => {
+      const builder = ExtentSet.builder();
+      for (let i = 0; i < 120_000; i += 1) builder.add(i * 8192 + ((i * seed) % 7) * 1024, i * 8192 + ((i * seed) % 7) * 1024 + 1500);
+      return builder.build();
+    };
+    const [a, b] = [scattered(3), scattered(5)];
+    let turns = 0;
+    const counting = setInterval(() => {
+      turns += 1;
+    }, 0);
+    const united = await inTurns(a.unionSteps(b));
+    const decoded = await inTurns(ExtentSet.decodeSteps(await inTurns(united.encodeSteps())));
+    const aligned = await inTurns(decoded.alignSteps(4096));
+    clearInterval(counting);
+    expect(turns).toBeGreaterThan(1);
+    expect(united.equals(ExtentSet.of([...a.ranges(), ...b.ranges()]))).toBe(true);
+    expect(decoded.equals(united)).toBe(true);
+    expect(
+      aligned.equals(
+        ExtentSet.of([...united.ranges()].map(([start, end]): ByteRange => [start - (start % 4096), end + ((4096 - (end % 4096)) % 4096)])),
+      ),
+    ).toBe(true);
   });
 
   it('refuses to decode anything damaged', () => {

@@ -1,10 +1,10 @@
 /**
- * What one layer holds itself, without the layers below it. For the process that also answers requests: it loads in steps, with a turn for
+ * What one layer holds itself, without the layers below it. For the process that also answers requests: it works in steps, with a turn for
  * others every few milliseconds.
  */
 import { closeSync } from 'node:fs';
-import { setImmediate as nextTurn } from 'node:timers/promises';
-import { ZERO } from './extent-map.ts';
+import { inTurns, type Steps } from '../../lib/steps.ts';
+import { type ExtentMap, ZERO } from './extent-map.ts';
 import { ExtentSet } from './extent-set.ts';
 import { type LayerFile, loadLayer, type OpenLayer } from './load-layer.ts';
 
@@ -14,32 +14,35 @@ export interface LayerContent {
   readonly zeroes: ExtentSet;
 }
 
-const turnMs = 4;
+/** A fraction of a millisecond. */
+const stepExtents = 16_384;
 
 export async function layerContent(layer: LayerFile): Promise<LayerContent> {
-  const { fd, map, allocated } = await loadInTurns(layer);
-  closeSync(fd);
+  const { map, allocated } = await load(layer);
   if (allocated !== undefined) return { data: allocated, zeroes: ExtentSet.empty };
-  const data = ExtentSet.builder();
-  const zeroes = ExtentSet.builder();
-  for (let i = 0; i < map.length; i += 1) (map.file(i) === ZERO ? zeroes : data).add(map.start(i), map.end(i));
-  return { data: data.build(), zeroes: zeroes.build() };
+  return {
+    data: await inTurns(rangesOf(map, (file) => file !== ZERO)),
+    zeroes: await inTurns(rangesOf(map, (file) => file === ZERO)),
+  };
 }
 
 /** The ranges that one layer changes over what lies below it: data and zeroes alike. */
 export async function layerChanges(layer: LayerFile): Promise<ExtentSet> {
-  const { data, zeroes } = await layerContent(layer);
-  return data.union(zeroes);
+  const { map, allocated } = await load(layer);
+  return allocated ?? (await inTurns(rangesOf(map, () => true)));
 }
 
-async function loadInTurns(layer: LayerFile): Promise<OpenLayer> {
-  const loading = loadLayer(layer, 0);
-  let turnStartedAt = performance.now();
-  for (;;) {
-    const step = loading.next();
-    if (step.done === true) return step.value;
-    if (performance.now() - turnStartedAt < turnMs) continue;
-    await nextTurn();
-    turnStartedAt = performance.now();
+async function load(layer: LayerFile): Promise<OpenLayer> {
+  const loaded = await inTurns(loadLayer(layer, 0));
+  closeSync(loaded.fd);
+  return loaded;
+}
+
+function* rangesOf(map: ExtentMap, isWanted: (file: number) => boolean): Steps<ExtentSet> {
+  const ranges = ExtentSet.builder();
+  for (let i = 0; i < map.length; i += 1) {
+    if (isWanted(map.file(i))) ranges.add(map.start(i), map.end(i));
+    if (i % stepExtents === stepExtents - 1) yield;
   }
+  return ranges.build();
 }

@@ -4,8 +4,9 @@
  * counts as data, which is slower and right.
  */
 import { fstatSync, readFileSync } from 'node:fs';
+import { ExtentSetFormatError } from './extent-encoding.ts';
 import { ExtentMap } from './extent-map.ts';
-import { ExtentSet, ExtentSetFormatError } from './extent-set.ts';
+import { ExtentSet } from './extent-set.ts';
 
 export const extentsFileOf = (rawPath: string): string => `${rawPath}.extents`;
 
