@@ -8,10 +8,12 @@
  */
 import { ExtentSet } from '../../engine/disk/extent-set.ts';
 import type { VolumeBackend } from '../../engine/volumes/contract.ts';
+import { crashPoint } from '../../lib/crash-points.ts';
 import { messageOf } from '../../lib/errors.ts';
 import type { Log } from '../../lib/log.ts';
 import type { Database } from '../database/service.ts';
 import type { ChangesSince } from './contract.ts';
+import { uniteJournals } from './journal-form.ts';
 import { chainOf, layerOf } from './layer-store.ts';
 import { ancestorsOf, findPoint, journalsOf, setJournal, type TreePoint, wholeTreeOf } from './point-store.ts';
 import { findWay, type Way } from './way.ts';
@@ -25,6 +27,8 @@ export interface Journals {
   /** Waits for what was begun. */
   idle(): Promise<void>;
 }
+
+const journalsAtOnce = 8;
 
 export function createJournals(deps: { database: Database; backend: VolumeBackend; log: Log }): Journals {
   const { database, backend, log } = deps;
@@ -42,13 +46,15 @@ export function createJournals(deps: { database: Database; backend: VolumeBacken
     const start = parent === undefined ? 0 : chain.findIndex((layer) => layer.id === parent.layerId) + 1;
     if (start === 0 && parent !== undefined) return false;
 
-    let changed = ExtentSet.empty;
+    const changes: ExtentSet[] = [];
     for (let height = start; height < chain.length; height += 1) {
-      const changes = await backend.changesOf(chain.slice(0, height + 1).map(layerOf));
-      if (changes === undefined) return false;
-      changed = changed.union(changes);
+      const known = await backend.changesOf(chain.slice(0, height + 1).map(layerOf));
+      if (known === undefined) return false;
+      changes.push(known);
     }
-    await setJournal(database.sql, pointId, point.parentId, changed.clamp(point.sizeBytes));
+    crashPoint('journal:computed');
+    // Not cut off at the point's end: what a smaller point hides is a change for whoever goes on to a larger one.
+    await setJournal(database.sql, pointId, point.parentId, await uniteJournals(changes));
     return true;
   }
 
@@ -79,6 +85,23 @@ export function createJournals(deps: { database: Database; backend: VolumeBacken
     }
   }
 
+  /** A few at a time: a long way may have large ones. */
+  async function unitedJournals(pointIds: readonly string[]): Promise<ExtentSet | undefined> {
+    let changed = ExtentSet.empty;
+    for (let from = 0; from < pointIds.length; from += journalsAtOnce) {
+      const asked = pointIds.slice(from, from + journalsAtOnce);
+      const journals = await journalsOf(database.sql, asked);
+      // A point that was pruned since the way was found, or a damaged journal: nothing is known then.
+      const lost = asked.filter((id) => !journals.has(id));
+      if (lost.length > 0) {
+        log.warn({ pointIds: lost }, 'change journals are damaged or gone; a backup across them reads everything');
+        return undefined;
+      }
+      changed = await uniteJournals([changed, ...journals.values()]);
+    }
+    return changed;
+  }
+
   return {
     computeSoon(pointId) {
       void ensure(pointId);
@@ -89,14 +112,8 @@ export function createJournals(deps: { database: Database; backend: VolumeBacken
         (await knownWay(await ancestorsOf(database.sql, pointId, where), pointId)) ??
         (await knownWay(await wholeTreeOf(database.sql, pointId, where), pointId));
       if (way === undefined) return undefined;
-      const journals = await journalsOf(
-        database.sql,
-        way.steps.map((point) => point.id),
-      );
-      // A point that was pruned, or a journal that was dropped, since the way was found: nothing is known then.
-      if (journals.size < way.steps.length) return undefined;
-      const changed = [...journals.values()].reduce((all, journal) => all.union(journal), ExtentSet.empty);
-      return { session: way.end.session, root: way.end.root, changed };
+      const changed = await unitedJournals(way.steps.map((point) => point.id));
+      return changed === undefined ? undefined : { session: way.end.session, root: way.end.root, changed };
     },
     async idle() {
       await Promise.all(running.values());

@@ -1,8 +1,8 @@
 /** The rows of points, who holds them, and what they are known as in repositories. */
 import { sql as query } from 'kysely';
 import type { ExtentSet } from '../../engine/disk/extent-set.ts';
-import { ExtentSet as Extents } from '../../engine/disk/extent-set.ts';
 import type { KnownRoot } from './contract.ts';
+import { decodeJournal, encodeJournal, everythingChanged } from './journal-form.ts';
 import type { LayerState } from './layer-store.ts';
 import type { Sql } from './locks.ts';
 
@@ -114,17 +114,36 @@ export async function wholeTreeOf(sql: Sql, pointId: string, where: { repository
   return rows;
 }
 
-/** The journals of some points, by id; missing ones are left out. */
+/** The journals of some points, by id; those that are not known, or damaged, are left out. */
 export async function journalsOf(sql: Sql, pointIds: readonly string[]): Promise<Map<string, ExtentSet>> {
   if (pointIds.length === 0) return new Map();
   const rows = await sql.selectFrom('points').select(['id', 'journal']).where('id', 'in', pointIds).execute();
-  const known = rows.filter((row): row is { id: string; journal: Buffer } => row.journal !== null);
-  return new Map(known.map((row) => [row.id, Extents.decode(row.journal)]));
+  const known = new Map<string, ExtentSet>();
+  for (const { id, journal } of rows) {
+    const ranges = journal === null ? undefined : await decodeJournal(journal);
+    if (ranges !== undefined) known.set(id, ranges);
+  }
+  return known;
 }
 
-/** Only while the point still hangs on the parent that the journal was computed against. */
-export async function setJournal(sql: Sql, pointId: string, parentId: string | null, journal: ExtentSet): Promise<void> {
-  await query`UPDATE points SET journal = ${journal.encode()} WHERE id = ${pointId} AND parent_id IS NOT DISTINCT FROM ${parentId}::uuid`.execute(
-    sql,
-  );
+/** Only while it is not known, and the point still hangs on the parent that it was computed against. */
+export async function setJournal(sql: Sql, pointId: string, parentId: string | null, changed: ExtentSet): Promise<void> {
+  const journal = await encodeJournal(changed);
+  await query`
+    UPDATE points SET journal = ${journal}
+    WHERE id = ${pointId} AND journal IS NULL AND parent_id IS NOT DISTINCT FROM ${parentId}::uuid`.execute(sql);
+}
+
+/**
+ * Between a point and the content that a session is known for, a journal left out a change. Which one cannot be told: it may lie on the way between
+ * them, or on that of an earlier backup that the session's was made from. So no root on the lines from both up to the oldest ancestor is trusted any
+ * more, and each journal there says from now on that everything changed.
+ */
+export async function distrustLines(sql: Sql, pointId: string, session: string): Promise<void> {
+  await query`
+    WITH RECURSIVE line AS (
+      SELECT id, parent_id FROM points WHERE id = ${pointId} OR id IN (SELECT point_id FROM point_roots WHERE session = ${session})
+      UNION SELECT up.id, up.parent_id FROM points AS up JOIN line ON up.id = line.parent_id
+    ), forgotten AS (DELETE FROM point_roots WHERE point_id IN (SELECT id FROM line))
+    UPDATE points SET journal = ${await encodeJournal(everythingChanged)} WHERE id IN (SELECT id FROM line)`.execute(sql);
 }

@@ -6,9 +6,10 @@
  * children is where ways meet: it stays.
  */
 import { sql as query } from 'kysely';
-import { ExtentSet } from '../../engine/disk/extent-set.ts';
 import type { Database } from '../database/service.ts';
+import { encodeJournal, uniteJournals } from './journal-form.ts';
 import { lockTree, type Sql } from './locks.ts';
+import { journalsOf } from './point-store.ts';
 
 interface PrunablePoint {
   readonly id: string;
@@ -56,13 +57,7 @@ async function findPrunable(tx: Sql): Promise<PrunablePoint | undefined> {
 
 /** The child then tells what changed since the point below. Unless both journals are known, that is not known. */
 async function foldInto(tx: Sql, point: PrunablePoint, childId: string): Promise<void> {
-  const rows = await tx.selectFrom('points').select(['id', 'journal']).where('id', 'in', [point.id, childId]).execute();
-  const journals = rows.map((row) => row.journal).filter((journal) => journal !== null);
-  const both =
-    journals.length === 2 ? journals.map((journal) => ExtentSet.decode(journal)).reduce((all, next) => all.union(next)) : undefined;
-  await tx
-    .updateTable('points')
-    .set({ parent_id: point.parentId, journal: both?.encode() ?? null })
-    .where('id', '=', childId)
-    .execute();
+  const journals = await journalsOf(tx, [point.id, childId]);
+  const both = journals.size === 2 ? await encodeJournal(await uniteJournals([...journals.values()])) : null;
+  await tx.updateTable('points').set({ parent_id: point.parentId, journal: both }).where('id', '=', childId).execute();
 }
