@@ -80,7 +80,7 @@ export async function composeCloud({ config, paths, database, connection, log }:
     volumes: volumes.forBackups,
     snapshots: snapshots.forBackups,
     cacheRoot: join(paths.root, 'cache'),
-    freeBytes,
+    space,
     availabilityZone,
     log,
   });

@@ -1,9 +1,10 @@
 /** What happens to backups and restores when a disk is full: on a small file system of its own, which only root can make. */
 import { randomBytes } from 'node:crypto';
-import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, rm, statfs, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { createSpaceAccount } from '../../src/engine/space/space-account.ts';
 import { type BackupCloud, backupOrder, callerOf, startBackupCloud } from '../support/backup-cloud.ts';
 import { mustRun } from '../support/clients.ts';
 
@@ -93,9 +94,51 @@ describe.runIf(isRoot)('a full disk', () => {
     expect(await rawFiles(join(small, 'volumes', target.volume.id))).toEqual([]);
   });
 
+  test('with room for one of two restores lets one through, and the other when the first is gone', async () => {
+    await mountSmall(96);
+    cloud = await startBackupCloud({ volumesPath: join(small, 'volumes'), reserveBytes: 32 * mib });
+    const { volume, model } = await filledVolume(cloud, 24);
+    const backups = [await cloud.backUp(caller, { volumeId: volume.id }), await cloud.backUp(caller, { volumeId: volume.id })];
+    const restores = await Promise.all(backups.map(({ id }) => cloud?.backups.restore(caller, id, { volumeId: null, name: null })));
+    const volumes = await Promise.all(restores.map((restore) => (cloud as BackupCloud).settledVolume(caller, restore?.volumeId ?? '')));
+    expect(volumes.map(({ status }) => status).sort()).toEqual(['available', 'error']);
+    const [restored, refused] = volumes.toSorted((a, b) => (a.status < b.status ? -1 : 1));
+    const { failReason } = await cloud.settledBackup(caller, restores.find((one) => one?.volumeId === refused?.id)?.backupId ?? '');
+    expect(failReason).toMatch(/^Not enough space for the restore: 24 MiB are needed, \d+ MiB are free beside the 32 MiB kept back\.$/);
+    await cloud.compare(restored?.id ?? '', model);
+    expect((await statfs(small)).bavail * (await statfs(small)).bsize).toBeGreaterThanOrEqual(32 * mib);
+
+    for (const { id } of volumes) await cloud.volumes.delete(caller, id, { cascade: false, force: false });
+    await cloud.gone(() => (cloud as BackupCloud).volumes.get(caller, restored?.id ?? ''));
+    await cloud.disks.tidy();
+    const { volumeId } = await cloud.backups.restore(caller, backups[1]?.id ?? '', { volumeId: null, name: null });
+    expect((await cloud.settledVolume(caller, volumeId)).status).toBe('available');
+    await cloud.compare(volumeId, model);
+  });
+
+  test('of a repository that is down to what is kept back refuses a backup before it freezes anything', async () => {
+    await mountSmall(64);
+    cloud = await startBackupCloud({ repositoryPath: join(small, 'repository'), reserveBytes: 40 * mib });
+    const { volume } = await filledVolume(cloud, 4);
+    await writeFile(join(small, 'filler'), Buffer.alloc(24 * mib));
+    const backup = await cloud.backups.create(caller, backupOrder({ volumeId: volume.id }));
+    const failed = await cloud.settledBackup(caller, backup.id);
+    expect(failed).toMatchObject({
+      status: 'error',
+      failReason: expect.stringMatching(/^Not enough space for the backup: 1 MiB are needed/),
+    });
+    expect((await cloud.volumes.get(caller, volume.id)).status).toBe('available');
+    const points = await cloud.held.database.sql.selectFrom('points').select('id').execute();
+    expect(points).toEqual([]);
+    await rm(join(small, 'filler'));
+    await cloud.backUp(caller, { volumeId: volume.id });
+  });
+
   test('in the middle of a restore leaves nothing behind, and the target keeps what it has', async () => {
     await mountSmall(64);
-    cloud = await startBackupCloud({ volumesPath: join(small, 'volumes'), freeBytes: async () => Number.MAX_SAFE_INTEGER });
+    const endless = { capacityBytes: 2 ** 40, freeBytes: 2 ** 40 };
+    const believedSpace = createSpaceAccount({ keptBytes: 0, ask: async () => endless });
+    cloud = await startBackupCloud({ volumesPath: join(small, 'volumes'), believedSpace });
     const { volume, model } = await filledVolume(cloud, 24);
     const target = await filledVolume(cloud, 12);
     const backup = await cloud.backUp(caller, { volumeId: volume.id });

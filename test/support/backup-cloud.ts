@@ -13,6 +13,7 @@ import { createQuotas, type Quotas } from '../../src/cloud/quotas/service.ts';
 import { createSnapshotPorts, createSnapshotsService, type Snapshot, type SnapshotsService } from '../../src/cloud/snapshots/service.ts';
 import { createVolumesService, type Volume, type VolumesService } from '../../src/cloud/volumes/service.ts';
 import { createConfinement } from '../../src/engine/confinement/run-confined.ts';
+import type { SpaceAccount } from '../../src/engine/space/contract.ts';
 import { createSpaceAccount } from '../../src/engine/space/space-account.ts';
 import type { BackupOutcome, DataMover } from '../../src/engine/transfer/contract.ts';
 import { createDataMover } from '../../src/engine/transfer/data-mover-client.ts';
@@ -32,8 +33,8 @@ export interface BackupCloudOptions {
   readonly mover?: DataMover;
   /** Free space that volumes keep back. */
   readonly reserveBytes?: number;
-  /** What the restore believes about the free space; the truth when left out. */
-  readonly freeBytes?: () => Promise<number>;
+  /** What backups and restores believe about the free space; the truth when left out. */
+  readonly believedSpace?: SpaceAccount;
 }
 
 export interface BackupCloud {
@@ -87,11 +88,12 @@ export async function startBackupCloud(options: BackupCloudOptions = {}): Promis
   const runtimeDir = join(folder, 'run');
   await mkdir(runtimeDir, { recursive: true, mode: 0o700 });
   const log = silentLog;
+  const space = createSpaceAccount({ keptBytes: options.reserveBytes ?? 0 });
   const backend = createLayeredFiles({
     root: options.volumesPath ?? join(folder, 'volumes'),
     runtimeDir,
     log,
-    space: createSpaceAccount({ keptBytes: options.reserveBytes ?? 0 }),
+    space,
     confinement: createConfinement(),
   });
   const outcomes: BackupOutcome[] = [];
@@ -110,7 +112,7 @@ export async function startBackupCloud(options: BackupCloudOptions = {}): Promis
     snapshots: snapshots.forBackups,
     mover,
     cacheRoot: join(folder, 'cache'),
-    freeBytes: options.freeBytes ?? (() => backend.freeBytes()),
+    space: options.believedSpace ?? space,
   });
   const repositoryPath = options.repositoryPath ?? join(folder, 'repository');
   await backups.ensureDefaultRepository({ storePath: repositoryPath, keyFile: join(folder, 'repository.key') });

@@ -15,6 +15,7 @@
  * A failure settles the rows first (the volume must not wait for a broken repository) and leaves the sessions to `backup.discard`, which tries
  * until they are tombstoned. Deletion by force of a backup that is being created is the same walk; the row disappears instead of showing an error.
  */
+import type { SpaceAccount } from '../../engine/space/contract.ts';
 import type { BackupDescription, BackupOrder, BackupOutcome, DataMover } from '../../engine/transfer/contract.ts';
 import { newHexId } from '../../lib/ids.ts';
 import type { Log } from '../../lib/log.ts';
@@ -28,6 +29,7 @@ import { type Backup, failReasonOf } from './backup.ts';
 import { discardKind } from './discard.job.ts';
 import { explained, withNewMover } from './reasons.ts';
 import type { Repositories } from './repositories.ts';
+import { guardSpaceIn, requireSpaceIn } from './repository-space.ts';
 import { findBackup, lockBackup, move, removeBackup } from './store.ts';
 
 export const createKind = 'backup.create';
@@ -58,6 +60,7 @@ export interface CreateJobDeps {
   readonly volumes: VolumesForBackups;
   readonly snapshots: SnapshotsForBackups;
   readonly repositories: Repositories;
+  readonly space: SpaceAccount;
   readonly availabilityZone: string;
   readonly log: Log;
 }
@@ -108,6 +111,8 @@ async function freeze(deps: CreateJobDeps, context: Context): Promise<undefined>
   if (input.availabilityZone !== null && input.availabilityZone !== deps.availabilityZone) {
     throw new Error('Service not found for creating backup.');
   }
+  const repository = await deps.repositories.addressOf(input.repositoryId);
+  await explained(context.signal, () => requireSpaceIn(deps.space, repository));
   if (input.snapshotId !== null) {
     await context.effect('hold', () => deps.database.transact((tx) => deps.disks.hold(tx, input.pointId, holderOf(input))));
     return;
@@ -126,6 +131,8 @@ async function transfer(deps: CreateJobDeps, context: Context): Promise<Transfer
   if (backup === undefined) throw new Error(`the row of backup ${input.backupId} is gone`);
   const repository = await deps.repositories.addressOf(input.repositoryId);
   const sessions = [...(context.output<TransferOutput>('transfer')?.sessions ?? [])];
+  const space = guardSpaceIn(deps.space, repository);
+  const signal = AbortSignal.any([context.signal, space.signal]);
   const attempt = async (): Promise<BackupOutcome> => {
     const formerSessions = [...sessions];
     const session = newHexId();
@@ -136,12 +143,21 @@ async function transfer(deps: CreateJobDeps, context: Context): Promise<Transfer
     const order: BackupOrder = { ...common, ...(await baseOf(deps, input)) };
     return await context.effect('move', () =>
       deps.mover.backup(order, {
-        signal: context.signal,
-        onProgress: (doneBytes, totalBytes) => context.progress({ doneBytes, totalBytes }),
+        signal,
+        onProgress(doneBytes, totalBytes) {
+          space.look();
+          context.progress({ doneBytes, totalBytes });
+        },
       }),
     );
   };
-  const outcome = await explained(context.signal, () => withNewMover(context.signal, attempt));
+  const outcome = await explained(context.signal, async () => {
+    try {
+      return await withNewMover(signal, attempt);
+    } catch (error) {
+      throw space.signal.aborted ? space.signal.reason : error;
+    }
+  });
   deps.log.info({ backupId: backup.id, asked: input.incremental ? 'incremental' : 'full', ...outcome }, 'a backup was written');
   return { sessions, outcome: plain(outcome) };
 }

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { RepositoryError } from '../../engine/repository/errors.ts';
 import { SpaceError } from '../../engine/space/contract.ts';
 import { failReasonOf } from './backup.ts';
-import { explained, notEnoughSpace, reasonOf, withNewMover } from './reasons.ts';
+import { explained, reasonOf, withNewMover } from './reasons.ts';
 
 const never = new AbortController().signal;
 
@@ -19,7 +19,6 @@ describe('why a backup or restore failed', () => {
     const systemError = Object.assign(new Error('ENOSPC: no space left on device, write'), { code: 'ENOSPC' });
     for (const error of [systemError, new RepositoryError('full', 'p/00/aa')]) expect(reasonOf(error)).toBe('No space left on the disk.');
     expect(reasonOf(new SpaceError('Not enough space: 1 MiB are needed.'))).toBe('Not enough space: 1 MiB are needed.');
-    expect(notEnoughSpace(3 << 20, 1 << 20).message).toBe('Not enough space for the restore: 3 MiB are needed, 1 MiB are free.');
   });
 
   test('the original error stays as the cause', async () => {

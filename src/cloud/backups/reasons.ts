@@ -3,16 +3,6 @@ import { type DiskRange, isRepositoryError, type RepositoryError, type Repositor
 import { SpaceError } from '../../engine/space/contract.ts';
 import { messageOf, ProductError } from '../../lib/errors.ts';
 
-const mib = 1024 ** 2;
-
-export function notEnoughSpace(neededBytes: number, freeBytes: number): ProductError {
-  const free = Math.max(0, Math.floor(freeBytes / mib));
-  return new ProductError(
-    'unavailable',
-    `Not enough space for the restore: ${Math.ceil(neededBytes / mib)} MiB are needed, ${free} MiB are free.`,
-  );
-}
-
 /** Runs outside work; what it throws comes out with a reason for users. An abort stays what it is. */
 export async function explained<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
   try {

@@ -15,6 +15,7 @@
  */
 import type { LayerTarget } from '../../engine/disk/contract.ts';
 import { ExtentSet } from '../../engine/disk/extent-set.ts';
+import type { Reservation, SpaceAccount } from '../../engine/space/contract.ts';
 import type { DataMover } from '../../engine/transfer/contract.ts';
 import type { Database, Tx } from '../database/service.ts';
 import type { DisksService } from '../disks/contract.ts';
@@ -22,7 +23,7 @@ import type { Caller } from '../identity/caller.ts';
 import type { SagaDefinition, SagaFailure, StepContext } from '../jobs/saga.ts';
 import type { RestoredFacts, Volume, VolumesForBackups } from '../volumes/contract.ts';
 import { failReasonOf, type VolumeMeta } from './backup.ts';
-import { explained, notEnoughSpace, withNewMover } from './reasons.ts';
+import { explained, withNewMover } from './reasons.ts';
 import type { Repositories } from './repositories.ts';
 import { lockBackup, move } from './store.ts';
 
@@ -53,8 +54,7 @@ export interface RestoreJobDeps {
   readonly mover: Pick<DataMover, 'restore'>;
   readonly volumes: VolumesForBackups;
   readonly repositories: Repositories;
-  /** What volumes may still take. */
-  readonly freeBytes: () => Promise<number>;
+  readonly space: Pick<SpaceAccount, 'reserve'>;
 }
 
 /** Each keeps a slot for as long as its bytes move; snapshots and other short work must find one free. */
@@ -88,42 +88,37 @@ async function write(deps: RestoreJobDeps, context: Context): Promise<undefined>
   const { input } = context;
   const repository = await deps.repositories.addressOf(input.repositoryId);
   const sizeBytes = input.volumeSizeGib * gib;
-  const spaceBytes = await deps.freeBytes();
-  const space = spaceGuard(spaceBytes);
-  const signal = AbortSignal.any([context.signal, space.signal]);
+  const { signal } = context;
   const base = { layerId: input.baseLayerId, pointId: input.pointId, home: input.volumeId, sizeBytes, holder: holderOf(context) };
   const fill = async ({ path }: LayerTarget): Promise<ExtentSet> => {
-    const order = { repository, domain: input.domain, session: input.session, targetPath: path, targetSizeBytes: sizeBytes, spaceBytes };
-    const outcome = await deps.mover.restore(order, {
-      signal,
-      onProgress(doneBytes, totalBytes) {
-        space.expect(totalBytes);
-        context.progress({ doneBytes, totalBytes });
-      },
-    });
+    const order = { repository, domain: input.domain, session: input.session, targetPath: path, targetSizeBytes: sizeBytes };
+    const outcome = await withReserved(deps, path, (admit) =>
+      deps.mover.restore(order, { signal, admit, onProgress: (doneBytes, totalBytes) => context.progress({ doneBytes, totalBytes }) }),
+    );
     if (outcome.root !== input.root) throw new Error('the restored disk is not the one that was backed up');
     return ExtentSet.decode(Buffer.from(outcome.allocated, 'base64'));
   };
-  await explained(context.signal, () =>
-    context.effect('base', async () => {
-      try {
-        await withNewMover(signal, () => deps.disks.createBase(base, fill));
-      } catch (error) {
-        throw space.signal.aborted ? space.signal.reason : error;
-      }
-    }),
-  );
+  await explained(signal, () => context.effect('base', () => withNewMover(signal, () => deps.disks.createBase(base, fill))));
 }
 
-/** Stops a restore as soon as the mover says how much it will write, before it has written it. */
-function spaceGuard(freeBytes: number) {
-  const controller = new AbortController();
-  const expect = (totalBytes: number): void => {
-    if (totalBytes > freeBytes && !controller.signal.aborted) controller.abort(notEnoughSpace(totalBytes, freeBytes));
-  };
-  // Below the watermark already: not even an empty disk.
-  expect(1);
-  return { signal: controller.signal, expect };
+/** What the mover is going to write is reserved before its first byte, and for as long as it writes. */
+async function withReserved<T>(
+  deps: RestoreJobDeps,
+  path: string,
+  write: (admit: (bytes: number) => Promise<void>) => Promise<T>,
+): Promise<T> {
+  let reserved: Reservation | undefined;
+  let isOver = false;
+  try {
+    return await write(async (bytes) => {
+      reserved = await deps.space.reserve({ path, bytes, purpose: 'the restore' });
+      // A cancel does not wait for it.
+      if (isOver) reserved.release();
+    });
+  } finally {
+    isOver = true;
+    reserved?.release();
+  }
 }
 
 async function releaseBase(deps: RestoreJobDeps, context: Context): Promise<void> {

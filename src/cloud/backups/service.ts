@@ -1,4 +1,5 @@
 /** Backups as users see them: what may be asked, and what it begins. The long work is in the `*.job.ts` files beside this one. */
+import type { SpaceAccount } from '../../engine/space/contract.ts';
 import type { DataMover } from '../../engine/transfer/contract.ts';
 import { badRequest, notFound } from '../../lib/errors.ts';
 import { isUuid } from '../../lib/ids.ts';
@@ -36,8 +37,7 @@ export interface BackupsDeps {
   readonly availabilityZone: string;
   /** The folder of this machine in which each repository gets one for what can be derived anew. */
   readonly cacheRoot: string;
-  /** What volumes may still take before the space that is kept free. */
-  readonly freeBytes: () => Promise<number>;
+  readonly space: SpaceAccount;
   readonly log: Log;
 }
 

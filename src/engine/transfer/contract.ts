@@ -70,8 +70,6 @@ export interface RestoreOrder {
   readonly targetPath: string;
   /** The size that the target gets; at least the size of the disk in the backup. */
   readonly targetSizeBytes: number;
-  /** What may be written. A restore that needs more reports its total as progress and ends as `full`, before its first byte. */
-  readonly spaceBytes?: number;
 }
 
 export interface RestoreOutcome {
@@ -88,6 +86,11 @@ export interface MoverCallOptions {
   readonly onProgress?: (doneBytes: number, totalBytes: number) => void;
 }
 
+export interface RestoreCallOptions extends MoverCallOptions {
+  /** Called once, before the first byte is written, with how many may be written. The restore waits for it, and ends with what it throws. */
+  readonly admit?: (bytes: number) => Promise<void>;
+}
+
 /**
  * The data mover: moves bytes between disks and repositories in a niced process of its own.
  * A call whose process dies rejects; the mover is started again for the next call. `RepositoryError` kinds cross the boundary.
@@ -96,7 +99,7 @@ export interface DataMover {
   /** Makes the repository (and its key file) if it does not exist, opens it otherwise. Repeatable. */
   initRepository(repository: RepositoryAddress): Promise<void>;
   backup(order: BackupOrder, options: MoverCallOptions): Promise<BackupOutcome>;
-  restore(order: RestoreOrder, options: MoverCallOptions): Promise<RestoreOutcome>;
+  restore(order: RestoreOrder, options: RestoreCallOptions): Promise<RestoreOutcome>;
   /** Writes the tombstone of a session: its backup is not live any more, or never will be. Repeatable. */
   tombstone(repository: RepositoryAddress, domain: string, session: string): Promise<void>;
   stop(): Promise<void>;

@@ -10,7 +10,7 @@ import { getCompileCacheDir } from 'node:module';
 import { dirname } from 'node:path';
 import type { Log } from '../../lib/log.ts';
 import { errorFromPlain, RepositoryError } from '../repository/errors.ts';
-import type { BackupOutcome, DataMover, MoverCallOptions, RestoreOutcome } from './contract.ts';
+import type { BackupOutcome, DataMover, RestoreCallOptions, RestoreOutcome } from './contract.ts';
 import { FairQueue } from './fair-queue.ts';
 import type { MoverAnswer, MoverMessage, MoverRequest } from './mover-protocol.ts';
 
@@ -38,10 +38,10 @@ export function createDataMover(options: DataMoverClientOptions): DataMover {
     return current;
   };
 
-  const call = async <T>(request: Omit<MoverRequest, 'call'>, callOptions?: MoverCallOptions): Promise<T> =>
+  const call = async <T>(request: Omit<MoverRequest, 'call'>, callOptions?: RestoreCallOptions): Promise<T> =>
     (await processNow().call(request, callOptions)) as T;
 
-  const heavy = async <T>(request: Omit<MoverRequest, 'call'>, callOptions: MoverCallOptions): Promise<T> => {
+  const heavy = async <T>(request: Omit<MoverRequest, 'call'>, callOptions: RestoreCallOptions): Promise<T> => {
     try {
       return await queue.run(callOptions.signal, () => call<T>(request, callOptions));
     } catch (error) {
@@ -78,7 +78,9 @@ function environmentOfMover(): Record<string, string> {
 interface PendingCall {
   resolve(value: unknown): void;
   reject(error: Error): void;
-  readonly onProgress: MoverCallOptions['onProgress'];
+  readonly onProgress: RestoreCallOptions['onProgress'];
+  readonly admit: RestoreCallOptions['admit'];
+  refusal?: Error;
 }
 
 class MoverProcess {
@@ -116,12 +118,12 @@ class MoverProcess {
     this.#child.channel?.unref();
   }
 
-  call(request: Omit<MoverRequest, 'call'>, options?: MoverCallOptions): Promise<unknown> {
+  call(request: Omit<MoverRequest, 'call'>, options?: RestoreCallOptions): Promise<unknown> {
     this.#lastCall += 1;
     const call = this.#lastCall;
     const abort = (): void => this.#send({ abort: call });
     const answered = new Promise<unknown>((resolve, reject) => {
-      this.#calls.set(call, { resolve, reject, onProgress: options?.onProgress });
+      this.#calls.set(call, { resolve, reject, onProgress: options?.onProgress, admit: options?.admit });
       this.#keepAlive();
       this.#send({ ...request, call } as MoverRequest);
     });
@@ -165,13 +167,25 @@ class MoverProcess {
     const call = this.#calls.get(answer.call);
     if (call === undefined) return;
     if ('progress' in answer) call.onProgress?.(...answer.progress);
-    else if ('error' in answer) call.reject(errorFromPlain(answer.error));
+    else if ('needs' in answer) void this.#admit(answer.call, call, answer.needs);
+    else if ('error' in answer) call.reject(call.refusal ?? errorFromPlain(answer.error));
     else call.resolve(answer.value);
+  }
+
+  /** A refusal is the end of the call in the words of whoever refused; the mover hears an abort. */
+  async #admit(id: number, call: PendingCall, bytes: number): Promise<void> {
+    try {
+      await call.admit?.(bytes);
+      this.#send({ admitted: id });
+    } catch (error) {
+      call.refusal = error instanceof Error ? error : new Error(String(error));
+      this.#send({ abort: id });
+    }
   }
 
   #die(reason: string): void {
     if (!this.isDead && !this.#isStopping) this.#log.error({ calls: this.#calls.size }, reason);
     this.isDead = true;
-    for (const call of this.#calls.values()) call.reject(new RepositoryError('interrupted', reason));
+    for (const call of this.#calls.values()) call.reject(call.refusal ?? new RepositoryError('interrupted', reason));
   }
 }

@@ -1,7 +1,7 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { getPriority } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -96,6 +96,29 @@ describe('the data mover as a process', () => {
     }, 20);
     const kinds = (await Promise.allSettled(results)).map((result) => (result.status === 'fulfilled' ? 'done' : result.reason.kind));
     expect(kinds).toEqual(['aborted', 'done', 'aborted', 'aborted']);
+  });
+
+  it('asks before the first byte of a restore, and a refusal leaves nothing', async () => {
+    const mover = startMover();
+    const { session } = await mover.backup(orderOf(repository, disk), uncancelled);
+    const order = { repository, domain: 'project', session, targetPath, targetSizeBytes: disk.sizeBytes };
+    const refusal = new Error('there is no room');
+    const asked: number[] = [];
+    const refuse = async (bytes: number): Promise<void> => {
+      asked.push(bytes, statSync(targetPath).blocks);
+      throw refusal;
+    };
+    await expect(mover.restore(order, { ...uncancelled, admit: refuse })).rejects.toBe(refusal);
+    expect(asked).toEqual([24 * MIB, 0]);
+    expect(existsSync(targetPath)).toBe(false);
+
+    const aborter = new AbortController();
+    const waiting = mover.restore(order, { signal: aborter.signal, admit: () => new Promise(() => aborter.abort()) });
+    await expect(waiting).rejects.toMatchObject({ kind: 'aborted' });
+    await mover.restore(order, { ...uncancelled, admit: async (bytes) => void asked.push(bytes) });
+    expect(readFileSync(targetPath).equals(disk.bytes)).toBe(true);
+    expect(asked.at(-1)).toBe(24 * MIB);
+    rmSync(targetPath);
   });
 
   it('tells damage with its ranges across the border of the process', async () => {

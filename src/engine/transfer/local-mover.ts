@@ -71,7 +71,6 @@ export function createLocalMover({ workerCount, now, log }: LocalMoverOptions): 
           targetPath,
           targetSizeBytes,
           mustBeNew: false,
-          spaceBytes: order.spaceBytes,
           onDamage: (packNames) => indexes.distrust(repository, keys, order.repository.cacheDir, packNames),
           options,
         });

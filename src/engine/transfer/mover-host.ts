@@ -1,6 +1,6 @@
 /** The process side of the data mover: runs what the service asks for, reports progress a few times a second, passes on aborts. */
 import { plainErrorOf } from '../repository/errors.ts';
-import type { DataMover, MoverCallOptions } from './contract.ts';
+import type { DataMover, RestoreCallOptions } from './contract.ts';
 import type { MoverAnswer, MoverMessage, MoverRequest } from './mover-protocol.ts';
 
 const PROGRESS_EVERY_MS = 250;
@@ -12,8 +12,18 @@ export interface MoverChannel {
 
 export function serveMover(mover: DataMover, channel: MoverChannel): void {
   const aborts = new Map<number, AbortController>();
+  const admissions = new Map<number, () => void>();
 
-  const run = (request: MoverRequest, options: MoverCallOptions): Promise<unknown> => {
+  /** Asks, and waits for the answer or the abort. */
+  const admission = (call: number, bytes: number, signal: AbortSignal): Promise<void> =>
+    new Promise((resolve, reject) => {
+      signal.throwIfAborted();
+      signal.addEventListener('abort', () => reject(signal.reason), { once: true });
+      admissions.set(call, resolve);
+      channel.send({ call, needs: bytes });
+    });
+
+  const run = (request: MoverRequest, options: RestoreCallOptions): Promise<unknown> => {
     switch (request.method) {
       case 'initRepository':
         return mover.initRepository(request.argument);
@@ -31,17 +41,20 @@ export function serveMover(mover: DataMover, channel: MoverChannel): void {
     const abort = new AbortController();
     aborts.set(call, abort);
     const onProgress = paced((doneBytes, totalBytes) => channel.send({ call, progress: [doneBytes, totalBytes] }));
+    const { signal } = abort;
     try {
-      channel.send({ call, value: await run(request, { signal: abort.signal, onProgress }) });
+      channel.send({ call, value: await run(request, { signal, onProgress, admit: (bytes) => admission(call, bytes, signal) }) });
     } catch (error) {
       channel.send({ call, error: plainErrorOf(error) });
     } finally {
       aborts.delete(call);
+      admissions.delete(call);
     }
   };
 
   channel.onMessage((message) => {
     if ('abort' in message) aborts.get(message.abort)?.abort();
+    else if ('admitted' in message) admissions.get(message.admitted)?.();
     else void serve(message);
   });
 }

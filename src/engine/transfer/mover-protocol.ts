@@ -12,9 +12,11 @@ export type MoverRequest =
       readonly argument: { readonly repository: RepositoryAddress; readonly domain: string; readonly session: string };
     };
 
-export type MoverMessage = MoverRequest | { readonly abort: number };
+/** `admitted`: the call that asked with `needs` may write. */
+export type MoverMessage = MoverRequest | { readonly abort: number } | { readonly admitted: number };
 
 export type MoverAnswer =
   | { readonly call: number; readonly value: unknown }
   | { readonly call: number; readonly error: PlainError }
-  | { readonly call: number; readonly progress: readonly [doneBytes: number, totalBytes: number] };
+  | { readonly call: number; readonly progress: readonly [doneBytes: number, totalBytes: number] }
+  | { readonly call: number; readonly needs: number };

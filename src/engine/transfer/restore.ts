@@ -21,7 +21,7 @@ import type { DomainKeys, Repository } from '../repository/repository.ts';
 import { isTombstoned } from '../repository/tombstone.ts';
 import { isFullError } from '../stores/filesystem/system-errors.ts';
 import { stretchesOf } from './chunk-mask.ts';
-import type { MoverCallOptions, RepositoryAddress, RestoreOutcome } from './contract.ts';
+import type { RepositoryAddress, RestoreCallOptions, RestoreOutcome } from './contract.ts';
 import { damagedPacks, damageError, damageOf } from './damage.ts';
 import { accessOf, type DomainTools, toolsOf } from './domain-access.ts';
 import type { PoolJob, WorkerPool } from './worker-pool.ts';
@@ -47,12 +47,11 @@ export interface RestoreWork {
   readonly session: string;
   readonly targetPath: string;
   readonly targetSizeBytes: number | undefined;
-  readonly spaceBytes?: number | undefined;
   /** An existing target is an error, not replaced. */
   readonly mustBeNew: boolean;
   /** Hears the names of packs that turned out damaged or missing, before the restore fails. */
   readonly onDamage?: (packNames: readonly string[]) => void;
-  readonly options: MoverCallOptions;
+  readonly options: RestoreCallOptions;
 }
 
 interface Progress {
@@ -126,12 +125,10 @@ async function makeTarget(path: string): Promise<number> {
 }
 
 async function reserve(work: RestoreWork, fd: number, sizeBytes: number, totalBytes: number): Promise<void> {
-  const { targetPath, spaceBytes } = work;
-  work.options.onProgress?.(0, totalBytes);
+  const { targetPath, options } = work;
+  options.onProgress?.(0, totalBytes);
+  await options.admit?.(totalBytes);
   try {
-    if (spaceBytes !== undefined && totalBytes > spaceBytes) {
-      throw new RepositoryError('full', `${totalBytes} bytes are needed for ${targetPath}, ${spaceBytes} may be written`);
-    }
     const { bavail, bsize } = await fileSystemOf(dirname(targetPath));
     if (bavail * bsize < totalBytes) {
       throw new RepositoryError('full', `${totalBytes} bytes do not fit beside ${targetPath}: ${bavail * bsize} are free`);
