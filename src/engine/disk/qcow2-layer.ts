@@ -57,6 +57,8 @@ function refuseUnreadable(header: Qcow2Header): void {
   if (header.unknownFeatures.length > 0)
     throw unsupported(`the qcow2 file needs the unknown features ${header.unknownFeatures.join(', ')}`);
   if (header.isMarkedCorrupt) throw damaged('the qcow2 file is marked as corrupt');
+  // The tables of the present are as good as any, but nothing that we make has snapshots inside: the file is not ours.
+  if (header.snapshotCount > 0) throw unsupported('the qcow2 file has internal snapshots');
   // Lazy refcounts leave this bit after a crash. Reading would be safe, but we never ask for them: the file is not ours, or still open.
   if (header.isDirty) throw unsupported('the qcow2 file was not closed cleanly');
 }
@@ -84,18 +86,15 @@ function l2TableOffset(l1: Buffer, index: number, { header, fileSizeBytes }: Loa
 function loadTable(loader: Loader, l2: Buffer, tableStart: number): void {
   const { header } = loader;
   const step = entryBytes(header);
+  const entries = new DataView(l2.buffer, l2.byteOffset, l2.byteLength);
   for (let at = 0, guest = tableStart; at < l2.length && guest < header.sizeBytes; at += step, guest += header.clusterBytes) {
-    const high = l2.readUInt32BE(at);
-    const low = l2.readUInt32BE(at + 4);
-    if ((high & 0x40000000) !== 0) loadCompressed(loader, guest, high, low, step === 16 && l2.readBigUInt64BE(at + 8) !== 0n);
+    const high = entries.getUint32(at);
+    const low = entries.getUint32(at + 4);
+    const zeroes = step === 16 ? entries.getUint32(at + 8) : 0;
+    const here = step === 16 ? entries.getUint32(at + 12) : 0;
+    if ((high & 0x40000000) !== 0) loadCompressed(loader, guest, high, low, (zeroes | here) !== 0);
     else if (step === 8) loadCluster(loader, guest, high, low);
-    else
-      loadSubclusters(loader, guest, {
-        host: hostOffset(loader, high, low),
-        flags: low,
-        zeroes: l2.readUInt32BE(at + 8),
-        here: l2.readUInt32BE(at + 12),
-      });
+    else loadSubclusters(loader, guest, { host: hostOffset(loader, high, low), flags: low, zeroes, here });
   }
 }
 
@@ -112,24 +111,44 @@ function loadCluster(loader: Loader, guest: number, high: number, low: number): 
   }
 }
 
-function loadSubclusters(loader: Loader, guest: number, entry: { host: number; flags: number; zeroes: number; here: number }): void {
+interface SubclusterEntry {
+  readonly host: number;
+  readonly flags: number;
+  /** Bit n: subcluster n is zero. */
+  readonly zeroes: number;
+  /** Bit n: the bytes of subcluster n are at its place in the cluster of the file. */
+  readonly here: number;
+}
+
+function loadSubclusters(loader: Loader, guest: number, { host, flags, zeroes, here }: SubclusterEntry): void {
   const { map, file, header } = loader;
-  const { host, zeroes, here } = entry;
-  if ((entry.flags & 1) !== 0) throw damaged('an extended L2 entry has the zero flag of a plain one');
+  if ((flags & 1) !== 0) throw damaged('an extended L2 entry has the zero flag of a plain one');
   if ((zeroes & here) !== 0) throw damaged('a subcluster is both data and zero');
   if (here !== 0 && host === 0) throw damaged('a subcluster has data nowhere');
-  if (zeroes === 0 && here === 0) return;
   const stepBytes = header.clusterBytes / subclusterCount;
-  for (let i = 0; i < subclusterCount; i += 1) {
-    const start = guest + i * stepBytes;
-    const bit = 1 << i;
-    if ((here & bit) !== 0) {
-      checkInFile(loader, start, start + stepBytes, host + i * stepBytes);
-      map.append(start, start + stepBytes, file, host + i * stepBytes);
-    } else if ((zeroes & bit) !== 0) {
-      map.append(start, start + stepBytes, ZERO, 0);
+  // Stretch by stretch, because most clusters are of one kind throughout.
+  for (let first = 0; first < subclusterCount; ) {
+    const isHere = (here >>> first) & 1;
+    const isZero = (zeroes >>> first) & 1;
+    const end = Math.min(endOfStretch(here, first), endOfStretch(zeroes, first));
+    const from = guest + first * stepBytes;
+    const to = guest + end * stepBytes;
+    if (isHere !== 0) {
+      checkInFile(loader, from, to, host + first * stepBytes);
+      map.append(from, to, file, host + first * stepBytes);
+    } else if (isZero !== 0) {
+      map.append(from, to, ZERO, 0);
     }
+    first = end;
   }
+}
+
+/** The first bit after `first` that differs from it. */
+function endOfStretch(bits: number, first: number): number {
+  const rest = bits >> first;
+  const differing = (rest & 1) === 0 ? rest : ~rest;
+  // The lowest bit that is set. The sign is copied when shifting, so that nothing differs beyond the last subcluster.
+  return differing === 0 ? subclusterCount : first + 31 - Math.clz32(differing & -differing);
 }
 
 /** The low bits are the file offset, the bits above it the number of further 512-byte sectors; how many are which depends on the cluster size. */
