@@ -70,7 +70,7 @@ export async function composeCloud({ config, paths, database, connection, log }:
   });
   const snapshots = createSnapshotsService({ database, jobs, quotas, disks, volumes: volumes.forSnapshots });
   const intake = createImageIntake({ imagesDir: paths.images, confinement });
-  const images = createImagesService({ database, jobs, disks, intake, freeBytes, clock, log, limits: defaultImageLimits });
+  const images = createImagesService({ database, jobs, disks, intake, space, clock, log, limits: defaultImageLimits });
   const backups = createBackupsService({
     database,
     jobs,

@@ -25,7 +25,7 @@ export interface ImagesUnderTest {
   readonly jobs: Jobs;
   readonly disks: RunningDisks;
   readonly images: ImagesService;
-  /** What the service believes to be free. */
+  /** What the service believes to be free for images. */
   freeBytes: number | undefined;
   /** As after the death of the process: a second service on the same state. The first must not be used any more. */
   restart(): Promise<void>;
@@ -54,6 +54,11 @@ export async function startImages(options: StartOptions = {}): Promise<ImagesUnd
     confinement,
   });
 
+  const believedSpace = createSpaceAccount({
+    keptBytes: 0,
+    ask: async () => ({ capacityBytes: 2 ** 40, freeBytes: running.freeBytes ?? (await backend.freeBytes()) }),
+  });
+
   async function open(): Promise<Pick<ImagesUnderTest, 'jobs' | 'disks' | 'images'>> {
     const jobs = await openJobs({ database: db.database, connection: db.connection, log: silentLog });
     const disks = createDisksService({ database: db.database, backend, log: silentLog });
@@ -62,7 +67,7 @@ export async function startImages(options: StartOptions = {}): Promise<ImagesUnd
       jobs,
       disks,
       intake: createImageIntake({ imagesDir, confinement }),
-      freeBytes: async () => running.freeBytes ?? (await backend.freeBytes()),
+      space: believedSpace,
       clock: systemClock,
       log: silentLog,
       limits: { ...defaultImageLimits, ...options.limits },

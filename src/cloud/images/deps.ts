@@ -1,4 +1,5 @@
 import type { ImageIntake } from '../../engine/image-intake/intake.ts';
+import type { SpaceAccount } from '../../engine/space/contract.ts';
 import type { Clock } from '../../lib/clock.ts';
 import type { Log } from '../../lib/log.ts';
 import type { Database } from '../database/service.ts';
@@ -20,8 +21,7 @@ export interface ImagesDeps {
   readonly jobs: Jobs;
   readonly disks: Pick<DisksService, 'createBase' | 'release'>;
   readonly intake: ImageIntake;
-  /** Bytes that new data may still take; 0 or less = none. */
-  readonly freeBytes: () => Promise<number>;
+  readonly space: Pick<SpaceAccount, 'reserve'>;
   readonly clock: Clock;
   readonly log: Log;
   readonly limits: ImageLimits;

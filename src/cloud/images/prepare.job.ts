@@ -10,6 +10,8 @@
  * meanwhile. All end alike: base and files go, and the image, if it is still there, is queued for another try. Before the base is given
  * up, the names that it shares with a raw upload are removed, because a base that nobody holds may be merged into.
  */
+
+import type { ExtentSet } from '../../engine/disk/extent-set.ts';
 import { isDiskFull, notAcceptable, storageFull } from '../../engine/image-intake/refusals.ts';
 import { SpaceError } from '../../engine/space/contract.ts';
 import { gone } from '../../lib/errors.ts';
@@ -32,7 +34,8 @@ export type PrepareInput = {
 
 export const prepareKind = 'image.prepare';
 
-type Inspected = { readonly virtualBytes: number | null };
+/** `dataBytes`: what a base made from it takes at most. */
+type Inspected = { readonly virtualBytes: number | null; readonly dataBytes?: number };
 type Based = { readonly pointId: string | null };
 type Context = StepContext<PrepareInput>;
 
@@ -52,23 +55,28 @@ export function prepareSaga(deps: ImagesDeps): SagaDefinition<PrepareInput> {
     }
     const path = files.uploadPath(input.imageId, input.uploadId);
     const { virtualBytes, dataBytesMax } = await deps.intake.inspectQcow2(path, { virtualBytesMax, signal });
-    if (dataBytesMax > (await deps.freeBytes())) throw storageFull();
-    return { virtualBytes };
+    return { virtualBytes, dataBytes: dataBytesMax };
   }
 
   /** The raw bytes under the base's name: linked where possible, copied where not (odd lengths, another file system). */
-  async function writeBase({ input, signal, progress }: Context, path: string, sizeBytes: number) {
-    const { imageId, uploadId, kind } = input;
-    if (kind === 'raw' && sizeBytes === input.sizeBytes && (await files.linkUpload(imageId, uploadId, path))) {
+  async function writeBase(context: Context, path: string, sizeBytes: number): Promise<ExtentSet> {
+    const { imageId, uploadId, kind } = context.input;
+    if (kind === 'raw' && sizeBytes === context.input.sizeBytes && (await files.linkUpload(imageId, uploadId, path))) {
       return await files.uploadedExtents(imageId, uploadId);
     }
-    return await deps.intake.convertToRaw({
-      source: { path: files.uploadPath(imageId, uploadId), format: kind === 'qcow2' ? 'qcow2' : 'raw' },
-      target: path,
-      sizeBytes,
-      signal,
-      onProgress: (doneBytes, totalBytes) => progress({ doneBytes, totalBytes }),
-    });
+    const bytes = context.output<Inspected>('inspect')?.dataBytes ?? (await files.uploadedExtents(imageId, uploadId)).totalBytes;
+    const reserved = await deps.space.reserve({ path, bytes, purpose: 'the image' });
+    try {
+      return await deps.intake.convertToRaw({
+        source: { path: files.uploadPath(imageId, uploadId), format: kind === 'qcow2' ? 'qcow2' : 'raw' },
+        target: path,
+        sizeBytes,
+        signal: context.signal,
+        onProgress: (doneBytes, totalBytes) => context.progress({ doneBytes, totalBytes }),
+      });
+    } finally {
+      reserved.release();
+    }
   }
 
   async function makeBase(context: Context): Promise<Based> {

@@ -7,6 +7,7 @@
 import type { Readable } from 'node:stream';
 import { imageTooLarge, refusalOf, storageFull } from '../../engine/image-intake/refusals.ts';
 import type { ReceivedFile, UploadTarget } from '../../engine/image-intake/upload.ts';
+import { SpaceError } from '../../engine/space/contract.ts';
 import { badRequest, conflict, forbidden, gone, type ProductError, unavailable } from '../../lib/errors.ts';
 import { newId } from '../../lib/ids.ts';
 import type { Caller } from '../identity/caller.ts';
@@ -17,6 +18,7 @@ import { diskKindOf, type Image } from './image.ts';
 import { type PrepareInput, prepareKind } from './prepare.job.ts';
 import { can } from './states.ts';
 import { changeStatus, findImage, imagesByStatus, lockImage } from './store.ts';
+import { withSpaceFor } from './upload-space.ts';
 
 export interface UploadBody {
   readonly stream: AsyncIterable<Uint8Array>;
@@ -39,9 +41,6 @@ export interface ImageBytes {
   recover(): Promise<void>;
   stop(): void;
 }
-
-/** How much may arrive between two looks at the free space. */
-const roomCheckBytes = 64 * 1024 * 1024;
 
 const unfinished = (saga: SagaView): boolean => saga.status === 'pending' || saga.status === 'running' || saga.status === 'undoing';
 
@@ -70,10 +69,17 @@ export function createImageBytes(deps: ImagesDeps): ImageBytes {
     });
   }
 
-  async function receive(target: UploadTarget, body: UploadBody, signal: AbortSignal): Promise<ReceivedFile> {
-    const { expectedBytes, stream } = body;
+  async function receive(image: Image, target: UploadTarget, body: UploadBody, signal: AbortSignal): Promise<ReceivedFile> {
+    const { expectedBytes } = body;
     const sizeBytesMax = deps.limits.uploadBytesMax;
-    return await deps.intake.uploads.receive(target, whileThereIsRoom(stream, deps.freeBytes), { expectedBytes, sizeBytesMax, signal });
+    const arriving = { ...body, path: target.path, isRaw: diskKindOf(image) === 'raw' };
+    try {
+      return await withSpaceFor(deps.space, arriving, (stream) =>
+        deps.intake.uploads.receive(target, stream, { expectedBytes, sizeBytesMax, signal }),
+      );
+    } catch (error) {
+      throw error instanceof SpaceError ? storageFull(error) : error;
+    }
   }
 
   async function handOver(image: Image, uploadId: string, received: ReceivedFile): Promise<string> {
@@ -128,7 +134,7 @@ export function createImageBytes(deps: ImagesDeps): ImageBytes {
       let sagaId: string;
       try {
         const target = await files.beginUpload(id, uploadId);
-        const received = await receive(target, body, controller.signal);
+        const received = await receive(image, target, body, controller.signal);
         sagaId = await handOver(image, uploadId, received);
       } catch (error) {
         throw await giveUp(id, uploadId, error);
@@ -181,17 +187,4 @@ function checkFormats(image: Image): void {
   const missing = [...(image.diskFormat === null ? ['disk_format'] : []), ...(image.containerFormat === null ? ['container_format'] : [])];
   if (missing.length === 0) return;
   throw badRequest(`${missing.length === 1 ? 'Property' : 'Properties'} ${missing.join(', ')} must be set prior to saving data.`);
-}
-
-/** Stops before the file system is full, because the database lives on it too. Zeroes cost nothing, so a promised length says little. */
-async function* whileThereIsRoom(stream: AsyncIterable<Uint8Array>, freeBytes: () => Promise<number>): AsyncGenerator<Uint8Array> {
-  let sinceCheckBytes = roomCheckBytes;
-  for await (const chunk of stream) {
-    if (sinceCheckBytes >= roomCheckBytes) {
-      if ((await freeBytes()) <= 0) throw storageFull();
-      sinceCheckBytes = 0;
-    }
-    sinceCheckBytes += chunk.length;
-    yield chunk;
-  }
 }

@@ -42,6 +42,9 @@ export interface Uploads {
   receive(target: UploadTarget, body: AsyncIterable<Uint8Array>, options: UploadOptions): Promise<ReceivedFile>;
 }
 
+/** What an upload has taken from its sender may be so much more than what its file holds. */
+export const unwrittenBytesMax = blockBytes * blockCount;
+
 /** More than the cores of a small machine, because uploads mostly wait for their sender. */
 const concurrentUploadsMax = 4;
 
