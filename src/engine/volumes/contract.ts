@@ -90,6 +90,13 @@ export interface VolumeBackend {
   openExport(id: string, chain: LayerChain, options: { readOnly: boolean }): Promise<DiskExport>;
   /** Puts an (existing, empty) overlay on the top of an exported disk; what was the top is frozen, and durable, afterwards. */
   snapshotExport(target: DiskExport, chain: LayerChain, overlay: Layer): Promise<void>;
+  /**
+   * Folds `younger` (directly above `older`, and not smaller) into `older` while a server has the disk open for writing; its clients notice
+   * nothing. Both are frozen layers of the server's own home; afterwards it reads `chain` without `younger`, and has closed that layer. Nobody
+   * else may read the two meanwhile. Rejects only when the server reads all of `chain` as before, after an abort within tens of milliseconds and
+   * with the signal's reason; `failed` and `gone` mean that it could not be asked. A snapshot is not possible while it runs.
+   */
+  mergeExport(target: DiskExport, chain: LayerChain, older: Layer, younger: Layer, options: CallOptions): Promise<void>;
   inspectExport(target: DiskExport): Promise<ExportState>;
   /** Ends the server after flushing. One that is gone already is no error. */
   closeExport(target: DiskExport): Promise<void>;

@@ -9,8 +9,14 @@ import { nodeNameOf } from './node-names.ts';
 /** An option tree of QEMU's `blockdev-add`. */
 export type BlockNode = Readonly<Record<string, unknown>>;
 
+/**
+ * `writable`: a top. `mergeable`: frozen, in the daemon that writes the top; a merge may make it writable for its time. `read-only`: never written
+ * by the process that opens it.
+ */
+export type NodeAccess = 'writable' | 'mergeable' | 'read-only';
+
 export interface NodeOptions {
-  readonly writable: boolean;
+  readonly access: NodeAccess;
   /** The node below; null: nothing shows through (yet). */
   readonly backing: BlockNode | string | null;
   readonly isNamed?: boolean;
@@ -23,25 +29,31 @@ export function nodeNamesOf(file: LayerFile): { format: string; file: string } {
 
 export function blockNode(file: LayerFile, options: NodeOptions): BlockNode {
   const names = nodeNamesOf(file);
-  const access = options.writable
-    ? // Trimmed and zeroed ranges must not take space, in the file and in what later becomes of it.
-      { 'read-only': false, discard: 'unmap' }
-    : { 'read-only': true };
+  const access = accessOptions[options.access];
   return {
     driver: file.format,
     ...(options.isNamed === true ? { 'node-name': names.format } : {}),
-    ...access,
-    ...(options.writable ? { 'detect-zeroes': 'unmap' } : {}),
-    file: { driver: 'file', filename: file.path, ...(options.isNamed === true ? { 'node-name': names.file } : {}), ...access },
+    ...access.format,
+    file: { driver: 'file', filename: file.path, ...(options.isNamed === true ? { 'node-name': names.file } : {}), ...access.file },
     ...(file.format === 'qcow2' ? { backing: options.backing } : {}),
   };
 }
+
+/** Trimmed and zeroed ranges must not take space, in the file and in what later becomes of it. */
+const unmapping = { discard: 'unmap', 'detect-zeroes': 'unmap' } as const;
+
+const accessOptions = {
+  writable: { format: { 'read-only': false, ...unmapping }, file: { 'read-only': false, discard: 'unmap' } },
+  // The file is open for reading only until the format above it is made writable. Said to be read-only itself, it would stay so.
+  mergeable: { format: { 'read-only': true, ...unmapping }, file: { 'auto-read-only': true, discard: 'unmap' } },
+  'read-only': { format: { 'read-only': true }, file: { 'read-only': true } },
+} as const satisfies Record<NodeAccess, object>;
 
 /** A whole chain as one tree, for tools that take a file name. `writableCount` layers from the top are opened for writing. */
 export function chainNode(bottomFirst: readonly LayerFile[], writableCount: number): BlockNode {
   let node: BlockNode | null = null;
   bottomFirst.forEach((file, i) => {
-    node = blockNode(file, { writable: i >= bottomFirst.length - writableCount, backing: node });
+    node = blockNode(file, { access: i >= bottomFirst.length - writableCount ? 'writable' : 'read-only', backing: node });
   });
   if (node === null) throw new Error('a chain has at least one layer');
   return node;

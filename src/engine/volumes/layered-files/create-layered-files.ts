@@ -21,6 +21,7 @@ import { explainFullDisk } from '../full-disk.ts';
 import { checkRuntimeDir } from './export-folder.ts';
 import { closeExport, type ExportDeps, inspectExport, openExport } from './exports.ts';
 import { createLayerPaths, type LayerFile } from './layer-paths.ts';
+import { defaultBytesPerSecond, type LiveMergeDeps, mergeExport } from './live-merge.ts';
 import { snapshotExport } from './live-snapshot.ts';
 import { mergeLayers } from './merge.ts';
 import { growthByMerge } from './merge-space.ts';
@@ -36,6 +37,8 @@ export interface LayeredFilesOptions {
   readonly log: Log;
   readonly space: SpaceAccount;
   readonly confinement: Confinement;
+  /** The pace of merges below connected clients. */
+  readonly liveMergeBytesPerSecond?: number;
 }
 
 /** What a layer takes before it holds anything, with the tables that its first write makes. */
@@ -49,6 +52,7 @@ export function createLayeredFiles(options: LayeredFilesOptions): VolumeBackend 
   const deps: ExportDeps = { paths, marks, confinement: options.confinement, runtimeDir: options.runtimeDir, log: options.log };
   // A monitor serves one client at a time.
   const alone = createTurns<string>();
+  const liveMerges: LiveMergeDeps = { ...deps, alone, bytesPerSecond: options.liveMergeBytesPerSecond ?? defaultBytesPerSecond };
 
   const withSpaceForLayer = async <T>(file: LayerFile, work: () => Promise<T>): Promise<T> => {
     const room = await options.space.reserve({ path: file.path, bytes: newLayerBytes });
@@ -135,6 +139,7 @@ export function createLayeredFiles(options: LayeredFilesOptions): VolumeBackend 
 
     openExport: (id, chain, exportOptions) => alone(id, () => openExport(deps, id, chain, exportOptions)),
     snapshotExport: (target, chain, overlay) => alone(target.id, () => snapshotExport(deps, target, chain, overlay)),
+    mergeExport: (target, chain, older, younger, callOptions) => mergeExport(liveMerges, target, chain, { older, younger }, callOptions),
     inspectExport: (target) => alone(target.id, () => inspectExport(target)),
     closeExport: (target) => alone(target.id, () => closeExport(deps, target)),
   });

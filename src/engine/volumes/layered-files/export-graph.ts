@@ -3,7 +3,7 @@
  * rows say may be behind (a crash between a snapshot and the note of it); the daemon is right.
  */
 import { VolumeBackendError } from '../errors.ts';
-import { layerOfNode, type NamedLayer } from './node-names.ts';
+import { isMergeName, layerOfNode, type NamedLayer } from './node-names.ts';
 import type { QmpClient } from './qmp.ts';
 
 interface BlockGraph {
@@ -16,11 +16,23 @@ interface BlockExport {
   readonly 'node-name': string;
 }
 
+/** A merge that the daemon runs. It stays until somebody dismisses it, so that its end is not missed. */
+export interface MergeJob {
+  readonly id: string;
+  readonly status: 'created' | 'running' | 'paused' | 'waiting' | 'pending' | 'aborting' | 'concluded';
+  readonly 'current-progress': number;
+  readonly 'total-progress': number;
+  /** Why it failed. */
+  readonly error?: string;
+}
+
 export interface ExportGraph {
-  /** Bottom first. */
+  readonly layers: readonly NamedLayer[];
+  /** Bottom first, both. */
   readonly layerIds: readonly string[];
   readonly top: NamedLayer & { readonly node: string };
   readonly nodeNames: ReadonlySet<string>;
+  readonly jobs: readonly MergeJob[];
 }
 
 /** QEMU wants ids to begin with a letter. */
@@ -28,9 +40,10 @@ export const daemonExportId = (exportId: string): string => `export-${exportId}`
 
 export async function readGraph(monitor: QmpClient, exportId: string): Promise<ExportGraph> {
   // Sent together: waiting for each answer would take longer than the answers.
-  const [exports, graph] = await Promise.all([
+  const [exports, graph, jobs] = await Promise.all([
     monitor.execute<readonly BlockExport[]>('query-block-exports'),
     monitor.execute<BlockGraph>('x-debug-query-block-graph'),
+    queryJobs(monitor),
   ]);
   const topNode = exports.find((candidate) => candidate.id === daemonExportId(exportId))?.['node-name'];
   if (topNode === undefined) throw new VolumeBackendError('mismatch', 'the storage daemon does not have the export');
@@ -38,7 +51,14 @@ export async function readGraph(monitor: QmpClient, exportId: string): Promise<E
   const backingOf = new Map(
     graph.edges.filter((edge) => edge.name === 'backing').map((edge) => [nameOf.get(edge.parent), nameOf.get(edge.child)]),
   );
-  const layerIds: string[] = [];
-  for (let node: string | undefined = topNode; node !== undefined; node = backingOf.get(node)) layerIds.unshift(layerOfNode(node).id);
-  return { layerIds, top: { node: topNode, ...layerOfNode(topNode) }, nodeNames: new Set(nameOf.values()) };
+  const layers: NamedLayer[] = [];
+  for (let node: string | undefined = topNode; node !== undefined; node = backingOf.get(node)) {
+    if (!isMergeName(node)) layers.unshift(layerOfNode(node));
+  }
+  const layerIds = layers.map((layer) => layer.id);
+  return { layers, layerIds, top: { node: topNode, ...layerOfNode(topNode) }, nodeNames: new Set(nameOf.values()), jobs };
+}
+
+export async function queryJobs(monitor: QmpClient): Promise<readonly MergeJob[]> {
+  return await monitor.execute<readonly MergeJob[]>('query-jobs');
 }

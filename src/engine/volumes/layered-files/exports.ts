@@ -27,6 +27,7 @@ import {
 import { daemonExportId, readGraph } from './export-graph.ts';
 import { findStorageDaemon, storageDaemon } from './find-process.ts';
 import type { LayerFile, LayerPaths } from './layer-paths.ts';
+import { nameOf } from './offline-tools.ts';
 import type { OpenMarks } from './open-marks.ts';
 import { connectQmp, type QmpClient, QmpError } from './qmp.ts';
 
@@ -60,6 +61,7 @@ export async function openExport(deps: ExportDeps, id: string, chain: LayerChain
   const home = chain.at(-1)?.home;
   if (top === undefined || home === undefined) throw new VolumeBackendError('mismatch', 'a disk has at least one layer');
   await deps.marks.settle(top);
+  await repairMergeTargets(deps, deps.paths.filesIn(home, chain));
   if (!options.readOnly) await deps.marks.set(top, { owner: id, processId: null });
   try {
     return await start(deps, { id, home, chain, files, folder, readOnly: options.readOnly });
@@ -67,6 +69,18 @@ export async function openExport(deps: ExportDeps, id: string, chain: LayerChain
     await endByForce(await findStorageDaemon(id), id);
     await removeExportFolder(folder);
     throw error;
+  }
+}
+
+/**
+ * What an earlier server was merging into when it was killed. Another server may be reading that layer by now, as a part of another volume's
+ * disk: then its mark stays, which keeps merges off it.
+ */
+async function repairMergeTargets({ marks, log }: ExportDeps, own: readonly LayerFile[]): Promise<void> {
+  for (const file of own) {
+    await marks.settle(file).catch((error: unknown) => {
+      log.info({ layer: nameOf(file), reason: messageOf(error) }, 'a layer cannot be repaired yet');
+    });
   }
 }
 
@@ -95,22 +109,24 @@ interface Start {
 
 async function start(deps: ExportDeps, plan: Start): Promise<DiskExport> {
   const sockets = await makeExportFolder(plan.folder);
+  const own = deps.paths.filesIn(plan.home, plan.chain).map((file) => file.path);
   const top = plan.chain.at(-1);
   const { processId } = await deps.confinement.launch({
     command: storageDaemon,
-    args: daemonArguments(plan, sockets),
-    // New overlays appear in the home of the top. All else is visible file by file.
+    args: daemonArguments(plan, sockets, own),
+    // New overlays appear in the home of the top, and its frozen layers are merged. All else is visible file by file.
     readWrite: [plan.folder.path, ...(top === undefined ? [] : [deps.paths.homeOf(top)])],
-    readOnly: plan.files.slice(0, plan.readOnly ? undefined : -1).map((file) => file.path),
+    readOnly: plan.files.map((file) => file.path).filter((path) => plan.readOnly || !own.includes(path)),
     limits,
     logPath: plan.folder.logPath,
   });
-  crashPoint('export:launch:after');
   const diskExport: DiskExport = { id: plan.id, home: plan.home, ...sockets, processId };
   try {
+    crashPoint('export:launch:after');
     await waitUntilServing(diskExport, plan.folder.logPath);
   } catch (error) {
-    await endByForce(processId, plan.id);
+    // Nobody was told of it yet, so it has nothing to write out; and before its start is complete it does not hear SIGTERM.
+    if (await isStarting(diskExport)) await endByForce(processId, plan.id, ['SIGKILL']);
     throw error;
   }
   if (!plan.readOnly) await deps.marks.set(plan.files.at(-1) as LayerFile, { owner: plan.id, processId });
@@ -118,13 +134,14 @@ async function start(deps: ExportDeps, plan: Start): Promise<DiskExport> {
   return diskExport;
 }
 
-function daemonArguments(plan: Start, sockets: { socketPath: string; monitorPath: string }): string[] {
+function daemonArguments(plan: Start, sockets: { socketPath: string; monitorPath: string }, own: readonly string[]): string[] {
   const args: string[] = [];
   const add = (option: string, value: object): number => args.push(`--${option}`, JSON.stringify(value));
   let backing: string | null = null;
   plan.files.forEach((file, i) => {
-    const writable = !plan.readOnly && i === plan.files.length - 1;
-    add('blockdev', blockNode(file, { writable, backing, isNamed: true }));
+    const isTop = i === plan.files.length - 1;
+    const access = plan.readOnly || !own.includes(file.path) ? 'read-only' : isTop ? 'writable' : 'mergeable';
+    add('blockdev', blockNode(file, { access, backing, isNamed: true }));
     backing = nodeNamesOf(file).format;
   });
   args.push('--nbd-server', `addr.type=unix,addr.path=${escapeComma(sockets.socketPath)},max-connections=${connectionsMax}`);
@@ -160,8 +177,8 @@ async function waitUntilServing(target: DiskExport, logPath: string): Promise<vo
 async function isStarting(target: DiskExport): Promise<boolean> {
   const deadline = performance.now() + loadTimeoutMs;
   do {
-    await sleep(20);
     if (isProcessAlive(target.processId, target.id)) return true;
+    await sleep(20);
   } while (existsSync(`/proc/${target.processId}`) && performance.now() < deadline);
   return false;
 }
@@ -192,37 +209,43 @@ export async function inspectExport(target: DiskExport): Promise<ExportState> {
 export async function closeExport(deps: ExportDeps, target: DiskExport): Promise<void> {
   const folder = exportFolderOf(deps.runtimeDir, target.id);
   if (isProcessAlive(target.processId, target.id)) {
-    const top = await quit(deps, target);
-    if (top !== undefined) {
-      await syncFile(top.path);
-      await deps.marks.clear(top, target.id);
+    const served = await quit(deps, target);
+    for (const file of served) {
+      if ((await deps.marks.ownerOf(file)) !== target.id) continue;
+      await syncFile(file.path);
+      await deps.marks.clear(file, target.id);
     }
   }
   crashPoint('export:quit:after');
   await removeExportFolder(folder);
 }
 
-/** Returns the layer that was on top until the clean end; undefined when the end was not clean: then its mark stays. */
-async function quit(deps: ExportDeps, target: DiskExport): Promise<LayerFile | undefined> {
+/** Returns the layers that may have been written until the clean end; none when the end was not clean: then their marks stay. */
+async function quit(deps: ExportDeps, target: DiskExport): Promise<LayerFile[]> {
   try {
-    const top = await withMonitor(target, async (monitor) => {
+    const served = await withMonitor(target, async (monitor) => {
       const graph = await readGraph(monitor, target.id);
       await monitor.execute('quit');
-      return deps.paths.fileOf({ ...graph.top, home: target.home, sizeBytes: 0 });
+      // Layers of other homes have no marks of ours: looking for them here finds nothing.
+      return graph.layers.map((layer) => deps.paths.fileOf({ ...layer, home: target.home }));
     });
     if (!(await waitForEnd(target.processId, target.id, quitTimeoutMs))) throw new Error('it did not end');
-    return top;
+    return served;
   } catch (error) {
     deps.log.warn({ exportId: target.id, reason: messageOf(error) }, 'the server of a disk is ended by force');
     await endByForce(target.processId, target.id);
-    return undefined;
+    return [];
   }
 }
 
 /** First with a signal that lets the daemon write everything out. */
-async function endByForce(processId: number | undefined, id: string): Promise<void> {
+async function endByForce(
+  processId: number | undefined,
+  id: string,
+  signals: readonly NodeJS.Signals[] = ['SIGTERM', 'SIGKILL'],
+): Promise<void> {
   if (processId === undefined) return;
-  for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
+  for (const signal of signals) {
     if (!isProcessAlive(processId, id)) return;
     try {
       process.kill(processId, signal);

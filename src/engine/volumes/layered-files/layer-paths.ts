@@ -3,7 +3,7 @@
  * relative to the folder (`../<home>/<id>.<format>`), so that the tree may be moved, and operators can look at it with `qemu-img`.
  */
 import { join, resolve } from 'node:path';
-import type { Layer } from '../contract.ts';
+import type { Layer, LayerChain } from '../contract.ts';
 import { VolumeBackendError } from '../errors.ts';
 
 /** A file of a disk, as far as opening it needs. */
@@ -13,8 +13,10 @@ export interface LayerFile {
 }
 
 export interface LayerPaths {
-  homeOf(layer: Layer): string;
-  fileOf(layer: Layer): LayerFile;
+  homeOf(layer: Pick<Layer, 'home'>): string;
+  fileOf(layer: Omit<Layer, 'sizeBytes'>): LayerFile;
+  /** The files of those layers of a chain that lie in a home, bottom first. */
+  filesIn(home: string, chain: LayerChain): LayerFile[];
   /** Exists while a program may have the layer open for writing. */
   markOf(file: LayerFile): string;
   backingNameOf(below: Layer): string;
@@ -26,10 +28,15 @@ const safeName = /^[0-9A-Za-z][0-9A-Za-z_-]{0,63}$/;
 const backingName = /^\.\.\/([0-9A-Za-z][0-9A-Za-z_-]{0,63})\/([0-9A-Za-z][0-9A-Za-z_-]{0,63})\.(raw|qcow2)$/;
 
 export function createLayerPaths(root: string): LayerPaths {
-  const homeOf = (layer: Layer): string => join(root, checked(layer.home));
+  const homeOf = (layer: Pick<Layer, 'home'>): string => join(root, checked(layer.home));
+  const fileOf = (layer: Omit<Layer, 'sizeBytes'>): LayerFile => ({
+    path: join(homeOf(layer), `${checked(layer.id)}.${layer.format}`),
+    format: layer.format,
+  });
   return {
     homeOf,
-    fileOf: (layer) => ({ path: join(homeOf(layer), `${checked(layer.id)}.${layer.format}`), format: layer.format }),
+    fileOf,
+    filesIn: (home, chain) => chain.filter((layer) => layer.home === home).map(fileOf),
     markOf: (file) => `${file.path}.open`,
     backingNameOf: (below) => `../${checked(below.home)}/${checked(below.id)}.${below.format}`,
     resolveBackingName(fileWithHeader, name) {

@@ -6,7 +6,8 @@
  * so that its tables are complete in the file; our own sync afterwards makes them durable whatever cache mode QEMU believed in.
  *
  * A crash before the transaction leaves the overlay's node open in the daemon, unused: it is removed before the next attempt, because the
- * overlay's file may have been made anew since. A crash after it is found by asking the daemon what it serves.
+ * overlay's file may have been made anew since. A crash after it is found by asking the daemon what it serves. A merge that a crash left
+ * running would refuse the snapshot, and is given up.
  */
 import { crashPoint } from '../../../lib/crash-points.ts';
 import { syncFile } from '../../../lib/durable-files.ts';
@@ -16,6 +17,7 @@ import { blockNode, nodeNamesOf } from './block-nodes.ts';
 import { type ExportGraph, readGraph } from './export-graph.ts';
 import { type ExportDeps, withMonitor } from './exports.ts';
 import type { LayerFile } from './layer-paths.ts';
+import { endJobs } from './merge-jobs.ts';
 import type { QmpClient } from './qmp.ts';
 
 const transactionTimeoutMs = 60_000;
@@ -28,6 +30,7 @@ export async function snapshotExport(deps: ExportDeps, target: DiskExport, chain
   // Marked before anything is opened; the daemon that has the old top open will have the overlay open too.
   await Promise.all([deps.marks.set(files.overlay, { owner: target.id, processId: target.processId }), syncFile(files.frozen.path)]);
   await withMonitor(target, async (monitor) => {
+    await endJobs(monitor, () => true);
     const graph = await readGraph(monitor, target.id);
     const ids = chain.map((layer) => layer.id);
     if (graph.layerIds.join() === [...ids, overlay.id].join()) return;
@@ -44,7 +47,7 @@ export async function snapshotExport(deps: ExportDeps, target: DiskExport, chain
 async function switchTop(monitor: QmpClient, graph: ExportGraph, overlay: LayerFile): Promise<void> {
   const names = nodeNamesOf(overlay);
   if (graph.nodeNames.has(names.format)) await monitor.execute('blockdev-del', { 'node-name': names.format });
-  await monitor.execute('blockdev-add', blockNode(overlay, { writable: true, backing: null, isNamed: true }));
+  await monitor.execute('blockdev-add', blockNode(overlay, { access: 'writable', backing: null, isNamed: true }));
   try {
     crashPoint('snapshot:transaction:before');
     const actions = [{ type: 'blockdev-snapshot', data: { node: graph.top.node, overlay: names.format } }];

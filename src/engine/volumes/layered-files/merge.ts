@@ -14,11 +14,9 @@
 import { stat, truncate } from 'node:fs/promises';
 import { crashPoint } from '../../../lib/crash-points.ts';
 import { replaceBytesDurably, syncFile } from '../../../lib/durable-files.ts';
-import { ProcessError } from '../../../lib/processes.ts';
 import type { ExtentSet } from '../../disk/extent-set.ts';
 import { layerContent } from '../../disk/layer-content.ts';
 import { extentsFileOf, readExtentsFile } from '../../disk/raw-layer.ts';
-import { SpaceError } from '../../space/contract.ts';
 import type { CallOptions, Layer } from '../contract.ts';
 import { VolumeBackendError } from '../errors.ts';
 import type { LayerFile, LayerPaths } from './layer-paths.ts';
@@ -101,7 +99,8 @@ async function makeEqualInSize(deps: MergeDeps, chain: readonly LayerFile[], siz
   }
 }
 
-async function rewriteNotes(raw: LayerFile, change: (noted: ExtentSet) => ExtentSet): Promise<void> {
+/** Of a raw layer; other layers tell by their tables what they hold. */
+export async function rewriteNotes(raw: LayerFile, change: (noted: ExtentSet) => ExtentSet): Promise<void> {
   const noted = raw.format === 'raw' ? readExtentsFile(raw.path) : undefined;
   if (noted === undefined) return;
   const changed = change(noted);
@@ -114,19 +113,19 @@ async function commit(
   totalBytes: number,
   { signal, onProgress }: CallOptions,
 ): Promise<void> {
+  const report = progressReporter(onProgress);
+  const onFraction = (done: number): void => report(Math.round(done * totalBytes), totalBytes);
+  await deps.tools.commit(chain, { signal, onFraction });
+}
+
+/** Passes on a few reports a second, and the last one. */
+export function progressReporter(onProgress: CallOptions['onProgress']): (doneBytes: number, totalBytes: number) => void {
   let reportedAtMs = Number.NEGATIVE_INFINITY;
-  const onFraction = (done: number): void => {
-    if (done < 1 && performance.now() - reportedAtMs < progressPauseMs) return;
+  return (doneBytes, totalBytes) => {
+    if (doneBytes < totalBytes && performance.now() - reportedAtMs < progressPauseMs) return;
     reportedAtMs = performance.now();
-    onProgress?.(Math.round(done * totalBytes), totalBytes);
+    onProgress?.(doneBytes, totalBytes);
   };
-  try {
-    await deps.tools.commit(chain, { signal, onFraction });
-  } catch (error) {
-    if (error instanceof ProcessError && error.message.includes('No space left on device'))
-      throw new SpaceError('no space was left for a merge of layers');
-    throw error;
-  }
 }
 
 async function standOn(deps: MergeDeps, child: LayerFile, below: Layer): Promise<void> {
@@ -151,6 +150,6 @@ async function backingOf(deps: MergeDeps, file: LayerFile): Promise<LayerFile | 
   return backingFile === undefined ? undefined : deps.paths.resolveBackingName(file, backingFile.name ?? '');
 }
 
-async function exists(file: LayerFile): Promise<boolean> {
+export async function exists(file: LayerFile): Promise<boolean> {
   return (await stat(file.path).catch(() => undefined)) !== undefined;
 }

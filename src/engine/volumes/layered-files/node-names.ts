@@ -13,7 +13,7 @@ export interface NamedLayer {
 }
 
 const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
-/** With an `f` before it, for the node of the file below the format. */
+/** With one letter more before it: `f` for the node of the file below the format, `m` for a merge. */
 const nameLengthMax = 30;
 
 export function nodeNameOf({ id, format }: NamedLayer): string {
@@ -22,6 +22,11 @@ export function nodeNameOf({ id, format }: NamedLayer): string {
   if (name.length > nameLengthMax) throw new VolumeBackendError('mismatch', `the layer id ${id} is neither a UUID nor short`);
   return name;
 }
+
+/** The job that folds a layer into the one below it in a running daemon, and the node that the daemon puts above the layer meanwhile. */
+export const mergeNameOf = (younger: NamedLayer): string => `m${nodeNameOf(younger)}`;
+
+export const isMergeName = (name: string): boolean => /^m[rq]-/.test(name);
 
 export function layerOfNode(name: string): NamedLayer {
   const [, kind, form, rest = ''] = /^([rq])-([un])-(.+)$/.exec(name) ?? [];

@@ -48,7 +48,7 @@ export function createOfflineTools(confinement: Confinement): OfflineTools {
       });
     },
     async rebase(file, backing) {
-      const node = blockNode(file, { writable: true, backing: null });
+      const node = blockNode(file, { access: 'writable', backing: null });
       await confinement.run({
         command: 'qemu-img',
         args: ['rebase', '-q', '-u', '-F', backing.format, '-b', backing.name, asFileName(node)],

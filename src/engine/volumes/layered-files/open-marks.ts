@@ -25,6 +25,8 @@ export interface OpenMarks {
   set(file: LayerFile, mark: OpenMark): Promise<void>;
   /** With `owner`: only if it is the owner's mark. */
   clear(file: LayerFile, owner?: string): Promise<void>;
+  /** Alive or not; empty when nobody knows any more. Undefined: the layer has no mark. */
+  ownerOf(file: LayerFile): Promise<string | undefined>;
   /** The mark of a program that still runs. */
   liveOwner(file: LayerFile): Promise<OpenMark | undefined>;
   /** Makes sure that nobody has the layer open, and that it is whole. */
@@ -55,6 +57,7 @@ export function createOpenMarks(paths: LayerPaths, confinement: Confinement): Op
       // Not synced: a mark that comes back after a power cut costs one more check.
       if (owner === undefined || (await read(file))?.owner === owner) await rm(paths.markOf(file), { force: true });
     },
+    ownerOf: async (file) => (await read(file))?.owner,
     async liveOwner(file) {
       const mark = await read(file);
       return mark !== undefined && (await isAlive(mark)) ? mark : undefined;
@@ -71,7 +74,7 @@ export function createOpenMarks(paths: LayerPaths, confinement: Confinement): Op
 }
 
 async function repairLeaks(confinement: Confinement, file: LayerFile): Promise<void> {
-  const node = blockNode(file, { writable: true, backing: null });
+  const node = blockNode(file, { access: 'writable', backing: null });
   await confinement.run({
     command: 'qemu-img',
     args: ['check', '-q', '-r', 'leaks', asFileName(node)],
