@@ -7,7 +7,7 @@
  */
 import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { chmodSync, closeSync, ftruncateSync, lstatSync, mkdirSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { chmodSync, closeSync, fsyncSync, ftruncateSync, lstatSync, mkdirSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { parse, stringify } from 'yaml';
@@ -53,10 +53,28 @@ export function makeStateDir({ stateDir, runtimeDir }: Pick<Config, 'stateDir' |
   const above = dirname(runtimeDir);
   if (above !== paths.root) folder(above, 0o711);
   folder(runtimeDir, 0o711);
+  // Names that a power cut could take away again would take along what lies behind them.
+  for (const path of [dirname(paths.root), paths.root, paths.volumes, paths.images, paths.repositories, paths.keys]) syncFolder(path);
   for (const path of [above, runtimeDir]) {
     if (lstatSync(path).uid !== process.getuid?.()) throw new Error(`${path} belongs to another user: sockets cannot lie there`);
   }
   return paths;
+}
+
+/** One that only its owner may read is synced by its owner. */
+function syncFolder(path: string): void {
+  let descriptor: number;
+  try {
+    descriptor = openSync(path, 'r');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EACCES') return;
+    throw error;
+  }
+  try {
+    fsyncSync(descriptor);
+  } finally {
+    closeSync(descriptor);
+  }
 }
 
 export class StateDirBusy extends Error {}

@@ -48,7 +48,9 @@ export function createImageFiles(folder: string): ImageFiles {
   return {
     uploadPath,
     async beginUpload(imageId, uploadId) {
-      if ((await mkdir(folderOf(imageId), { recursive: true, mode: 0o700 })) !== undefined) await syncFolder(folder);
+      await mkdir(folderOf(imageId), { recursive: true, mode: 0o700 });
+      // Also one that was there: it may have been made by a process that died before it could sync.
+      await syncFolder(folder);
       return { path: uploadPath(imageId, uploadId), extentsPath: extentsPath(imageId, uploadId) };
     },
     uploadedExtents: async (imageId, uploadId) => ExtentSet.decode(await readFile(extentsPath(imageId, uploadId))),

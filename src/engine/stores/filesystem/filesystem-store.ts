@@ -262,20 +262,37 @@ function entriesOf(folder: string) {
   }
 }
 
+/** Folders that this process knows to be durable: one that is merely there may have been made by a process that died before it could sync. */
+const durableFolders = new Set<string>();
+
 /** Makes a folder and those above it, each durable in its parent. */
 function makeFolder(path: string): void {
-  if (folderExists(path)) return;
-  makeFolder(dirname(path));
+  const exists = folderExists(path);
+  const parent = dirname(path);
+  if ((exists && durableFolders.has(path)) || parent === path) return;
+  makeFolder(parent);
   try {
-    mkdirSync(path, { mode: 0o700 });
+    if (!exists) mkdirSync(path, { mode: 0o700 });
   } catch (error) {
     if (systemCodeOf(error) !== 'EEXIST') throw error;
   }
-  const parent = openSync(dirname(path), 'r');
+  syncNamesIn(parent);
+  durableFolders.add(path);
+}
+
+/** A folder that is not ours to read was made durable by its owner. */
+function syncNamesIn(folder: string): void {
+  let descriptor: number;
   try {
-    fsyncSync(parent);
+    descriptor = openSync(folder, 'r');
+  } catch (error) {
+    if (systemCodeOf(error) === 'EACCES') return;
+    throw error;
+  }
+  try {
+    fsyncSync(descriptor);
   } finally {
-    closeSync(parent);
+    closeSync(descriptor);
   }
 }
 
