@@ -18,7 +18,8 @@ export type ErrorKind =
   | 'too-large'
   | 'unsupported-media-type'
   | 'range-not-satisfiable'
-  | 'unavailable';
+  | 'unavailable'
+  | 'no-space';
 
 export class ProductError extends Error {
   readonly kind: ErrorKind;

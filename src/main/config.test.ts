@@ -62,6 +62,7 @@ describe('other settings', () => {
     { STILLPOINT_LOG_LEVEL: 'loud' },
     { STILLPOINT_DISK_RESERVE_BYTES: '1G' },
     { STILLPOINT_DISK_RESERVE_BYTES: '-1' },
+    { STILLPOINT_BALLAST_BYTES: '64 MiB' },
     { STILLPOINT_CRASH_POINT: 'volume.create' },
     { STILLPOINT_ALLOW_UNCONFINED: '1' },
     { DATABASE_URL: 'mysql://host/db' },

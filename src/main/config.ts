@@ -23,8 +23,10 @@ export interface Config {
   /** A PostgreSQL that others look after. Undefined: the service brings its own. */
   readonly databaseUrl: string | undefined;
   readonly logLevel: LogLevel;
-  /** New layers, uploads, backups and restores are refused when they would leave less than this free on the state directory's file system. */
+  /** New layers, uploads, backups and restores are refused when they would leave less than this free on the file system that they write to. */
   readonly diskReserveBytes: number;
+  /** The size of the file that is given up when the state directory's file system is full. 0 = none. */
+  readonly ballastBytes: number;
   /** Tools that read untrusted images may run without a cage where bubblewrap does not work. The operator's decision, never a fall-back. */
   readonly allowUnconfined: boolean;
   /** For kill tests: the instant at which this process ends itself or fails. */
@@ -63,7 +65,8 @@ export function readConfig(environment: Environment, host: Host = thisHost()): C
     publicUrl: publicUrlOf(set(environment, 'STILLPOINT_PUBLIC_URL')),
     databaseUrl: databaseUrlOf(set(environment, 'DATABASE_URL')),
     logLevel: logLevelOf(set(environment, 'STILLPOINT_LOG_LEVEL') ?? 'info'),
-    diskReserveBytes: diskReserveOf(set(environment, 'STILLPOINT_DISK_RESERVE_BYTES') ?? String(1 << 30)),
+    diskReserveBytes: bytesOf(environment, 'STILLPOINT_DISK_RESERVE_BYTES', 1 << 30),
+    ballastBytes: bytesOf(environment, 'STILLPOINT_BALLAST_BYTES', 64 << 20),
     allowUnconfined: yesOrNo('STILLPOINT_ALLOW_UNCONFINED', set(environment, 'STILLPOINT_ALLOW_UNCONFINED') ?? 'no'),
     crashPoint: crashPointOf(set(environment, 'STILLPOINT_CRASH_POINT')),
     crashPointLog: set(environment, 'STILLPOINT_CRASH_POINT_LOG'),
@@ -137,11 +140,12 @@ function logLevelOf(text: string): LogLevel {
   return level;
 }
 
-function diskReserveOf(text: string): number {
+function bytesOf(environment: Environment, name: string, ifUnset: number): number {
+  const text = set(environment, name);
+  if (text === undefined) return ifUnset;
   const bytes = Number(text);
-  if (!/^\d+$/.test(text) || !Number.isSafeInteger(bytes)) {
-    throw new ConfigError(`STILLPOINT_DISK_RESERVE_BYTES is '${text}'; it must be a whole number of bytes`);
-  }
+  if (!/^\d+$/.test(text) || !Number.isSafeInteger(bytes))
+    throw new ConfigError(`${name} is '${text}'; it must be a whole number of bytes`);
   return bytes;
 }
 

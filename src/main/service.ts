@@ -5,6 +5,7 @@ import { type EmbeddedPostgres, startEmbeddedPostgres } from '../cloud/database/
 import { migrate } from '../cloud/database/migrations.ts';
 import { type ConnectionTarget, type Database, openDatabase } from '../cloud/database/service.ts';
 import type { Log } from '../lib/log.ts';
+import { type Ballast, createBallast } from './ballast.ts';
 import { composeCloud } from './compose.ts';
 import type { Config } from './config.ts';
 import { openFrontDoor } from './front-door.ts';
@@ -35,7 +36,11 @@ async function start(config: Config, paths: StatePaths, undo: (() => Promise<voi
   const log = pino({ level: config.logLevel, serializers: { error: pino.stdSerializers.err } }, pino.destination({ dest: 2, sync: true }));
   const lock = await lockStateDir(paths.root);
   undo.push(async () => lock.release());
-  const { database, connection } = await startDatabase(config, log, undo);
+  const ballast = createBallast({ path: paths.ballast, sizeBytes: config.ballastBytes, log });
+  undo.push(() => ballast.stop());
+  await ballast.giveUp('the service starts');
+  const { database, connection } = await startDatabase(config, log, ballast, undo);
+  ballast.watch();
   const cloud = await composeCloud({ config, paths, database, connection, log });
   undo.push(() => cloud.stop());
   const password = await adminPassword(paths);
@@ -54,11 +59,12 @@ async function start(config: Config, paths: StatePaths, undo: (() => Promise<voi
 async function startDatabase(
   config: Config,
   log: Log,
+  ballast: Ballast,
   undo: (() => Promise<void>)[],
 ): Promise<{ database: Database; connection: ConnectionTarget }> {
   let embedded: EmbeddedPostgres | undefined;
   if (config.databaseUrl === undefined) {
-    embedded = await startEmbeddedPostgres({ stateDir: config.stateDir, runtimeDir: config.runtimeDir, log });
+    embedded = await startEmbeddedPostgres({ stateDir: config.stateDir, runtimeDir: config.runtimeDir, log, makeSpace: ballast.giveUp });
     undo.push(() => embedded?.stop() ?? Promise.resolve());
   }
   const connection = embedded?.connection ?? config.databaseUrl;

@@ -8,7 +8,7 @@
 import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { chmodSync, closeSync, fsyncSync, ftruncateSync, lstatSync, mkdirSync, openSync, readFileSync, writeSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { parse, stringify } from 'yaml';
 import { replaceBytesDurably } from '../lib/durable-files.ts';
@@ -22,6 +22,8 @@ export interface StatePaths {
   readonly images: string;
   /** Backup repositories that lie on this machine. */
   readonly repositories: string;
+  /** See ballast.ts. */
+  readonly ballast: string;
   /** Key files, 0600. */
   readonly keys: string;
   readonly cloudsYaml: string;
@@ -34,6 +36,7 @@ export function statePathsOf(stateDir: string): StatePaths {
     volumes: join(stateDir, 'volumes'),
     images: join(stateDir, 'images'),
     repositories: join(stateDir, 'repositories'),
+    ballast: join(stateDir, 'ballast'),
     keys: join(stateDir, 'keys'),
     cloudsYaml: join(stateDir, 'clouds.yaml'),
     openrc: join(stateDir, 'openrc'),
@@ -95,13 +98,22 @@ export async function lockStateDir(stateDir: string, waitSeconds = lockWaitSecon
       const holder = readFileSync(path, 'utf8').trim();
       throw new StateDirBusy(`another Stillpoint${holder === '' ? '' : ` (process ${holder})`} uses ${stateDir}`);
     }
-    ftruncateSync(file);
-    writeSync(file, `${process.pid}\n`);
+    noteHolder(file);
   } catch (error) {
     closeSync(file);
     throw error;
   }
   return { release: () => closeSync(file) };
+}
+
+/** For people, and for the message of a second service. On a full disk it stays unsaid. */
+function noteHolder(file: number): void {
+  try {
+    ftruncateSync(file);
+    writeSync(file, `${process.pid}\n`);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') throw error;
+  }
 }
 
 /** `flock` locks the open file that it inherits; the lock stays with this process when `flock` is gone. Children do not inherit it. */
@@ -195,7 +207,12 @@ async function otherClouds(path: string): Promise<Record<string, unknown>> {
   }
 }
 
-const writeSecret = (path: string, text: string): Promise<void> => replaceBytesDurably(path, Buffer.from(text));
+/** What stands there already takes no space on a disk that may be full. */
+async function writeSecret(path: string, text: string): Promise<void> {
+  const mode = (await stat(path).catch(ifMissing(undefined)))?.mode ?? 0;
+  const present = await readFile(path, 'utf8').catch(ifMissing(undefined));
+  if (present !== text || (mode & 0o777) !== 0o600) await replaceBytesDurably(path, Buffer.from(text));
+}
 
 const ifMissing =
   <Value>(value: Value) =>

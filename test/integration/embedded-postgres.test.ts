@@ -1,14 +1,15 @@
 import { execFile, spawn } from 'node:child_process';
-import { chmod, mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { randomBytes } from 'node:crypto';
+import { mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as pause } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { sql } from 'kysely';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { type EmbeddedPostgres, startEmbeddedPostgres } from '../../src/cloud/database/embedded-postgres.ts';
 import { type Database, openDatabase } from '../../src/cloud/database/service.ts';
 import { silentLog } from '../../src/lib/log.ts';
+import { mustRun } from '../support/clients.ts';
 
 const run = promisify(execFile);
 const moduleUrl = new URL('../../src/cloud/database/embedded-postgres.ts', import.meta.url);
@@ -26,7 +27,7 @@ afterEach(async () => {
   await rm(root, { recursive: true, force: true });
 });
 
-const options = () => ({ stateDir: join(root, 'state'), runtimeDir: join(root, 'run'), log: silentLog, ballastBytes: 0, durable: false });
+const options = () => ({ stateDir: join(root, 'state'), runtimeDir: join(root, 'run'), log: silentLog, durable: false });
 
 async function start(durable = false): Promise<EmbeddedPostgres> {
   server = await startEmbeddedPostgres({ ...options(), durable });
@@ -128,24 +129,35 @@ test('a runtime directory that is too long for a socket is named', async () => {
   await expect(startEmbeddedPostgres({ ...options(), runtimeDir })).rejects.toThrow('107 is the limit');
 });
 
-test('on a full disk it starts without its ballast', async () => {
-  if (process.getuid?.() !== 0) return;
-  await mkdir(join(root, 'state'));
-  const mounted = await run('mount', ['-t', 'tmpfs', '-o', 'size=160m', 'tmpfs', join(root, 'state')]).catch(() => undefined);
-  // Containers without the right to mount have no small file system to fill.
-  if (mounted === undefined) return;
-  try {
-    await chmod(join(root, 'state'), 0o711);
-    const ballast = join(root, 'state/postgres/ballast');
-    await (await startEmbeddedPostgres({ ...options(), ballastBytes: 4 * 2 ** 20 })).stop();
-    expect((await stat(ballast)).size).toBe(4 * 2 ** 20);
-    await run('dd', ['if=/dev/zero', `of=${join(root, 'state/filler')}`, 'bs=64k']).catch(() => {});
-    await pause(50);
-    server = await startEmbeddedPostgres({ ...options(), ballastBytes: 4 * 2 ** 20 });
-    await expect(stat(ballast)).rejects.toThrow('ENOENT');
-    await server.stop();
-    server = undefined;
-  } finally {
-    await run('umount', [join(root, 'state')]);
-  }
-});
+// Only root can make a file system that may be filled.
+test.runIf(process.getuid?.() === 0)(
+  'on a full disk it is given space until it starts, and fails in its own words when there is none',
+  async () => {
+    const state = join(root, 'state');
+    await mkdir(state);
+    await mustRun('mount', ['-t', 'tmpfs', '-o', 'size=160m,mode=711', 'tmpfs', state]);
+    try {
+      await (await start()).stop();
+      server = undefined;
+      const parts = ['first', 'second'].map((name) => join(state, name));
+      for (const part of parts) await writeFile(part, randomBytes(8 * 2 ** 20));
+      await run('dd', ['if=/dev/zero', `of=${join(state, 'filler')}`, 'bs=4k']).catch(() => {});
+      await expect(start()).rejects.toThrow(/PostgreSQL ended with code 1: .*No space left on device/);
+      const reasons: string[] = [];
+      const makeSpace = async (reason: string): Promise<boolean> => {
+        reasons.push(reason);
+        const part = parts.shift();
+        if (part !== undefined) await rm(part);
+        return part !== undefined;
+      };
+      server = await startEmbeddedPostgres({ ...options(), makeSpace });
+      expect(reasons.length).toBeGreaterThan(0);
+      expect(reasons[0]).toContain('No space left on device');
+      await withDatabase(server, (database) => sql`CREATE TABLE made_on_what_was_freed (id int)`.execute(database.sql));
+    } finally {
+      await server?.stop();
+      server = undefined;
+      await mustRun('umount', [state]);
+    }
+  },
+);

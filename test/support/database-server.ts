@@ -39,7 +39,6 @@ export async function startDatabaseServer(): Promise<{ readonly server: TestServ
     runtimeDir: join(root, 'run'),
     log: silentLog,
     durable: false,
-    ballastBytes: 0,
   });
   const stop = async (): Promise<void> => {
     await postgres.stop();

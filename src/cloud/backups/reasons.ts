@@ -1,6 +1,5 @@
 /** Why a backup or a restore failed, in words for the people who asked for it; the original error stays the cause, for the log. */
 import { type DiskRange, isRepositoryError, type RepositoryError, type RepositoryErrorKind } from '../../engine/repository/errors.ts';
-import { SpaceError } from '../../engine/space/contract.ts';
 import { messageOf, ProductError } from '../../lib/errors.ts';
 
 /** Runs outside work; what it throws comes out with a reason for users. An abort stays what it is. */
@@ -41,7 +40,6 @@ const reasons: Readonly<Record<Exclude<RepositoryErrorKind, 'corrupted' | 'missi
 
 export function reasonOf(error: unknown): string {
   if (isRepositoryError(error)) return repositoryReason(error);
-  if (error instanceof SpaceError) return error.message;
   if (isSystemError(error, 'ENOSPC') || isSystemError(error, 'EDQUOT')) return reasons.full;
   return messageOf(error);
 }

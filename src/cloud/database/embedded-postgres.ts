@@ -3,7 +3,7 @@
  *
  * What can go wrong, and why it is done this way:
  * - the service dies: the server stays (its own session) and is adopted by the next start, so nothing has to be recovered;
- * - the server dies, or gives up on a full disk: it is started again, without the ballast when there is no space;
+ * - the server dies, or gives up on a full disk: it is started again, after `makeSpace` where it lacks space, and tried until it starts;
  * - two services on one state directory: an advisory lock, held as long as a service lives, lets only one in;
  * - a first start is interrupted: the cluster is made beside its place and renamed into it.
  *
@@ -17,7 +17,6 @@ import { promisify } from 'node:util';
 import pg from 'pg';
 import { messageOf } from '../../lib/errors.ts';
 import type { Log } from '../../lib/log.ts';
-import { dropBallastWhenFull, layBallast } from './ballast.ts';
 import type { ConnectionTarget } from './connection.ts';
 import { findPrograms } from './postgres-programs.ts';
 import { findPostmaster, isAlive, type Postmaster, type PostmasterPlan, startPostmaster, stopPostmaster } from './postmaster.ts';
@@ -30,8 +29,8 @@ export interface EmbeddedPostgresOptions {
   readonly log: Log;
   /** Off in tests only: commits then survive the death of a process, not that of the machine. */
   readonly durable?: boolean;
-  /** 0 = none. */
-  readonly ballastBytes?: number;
+  /** Asked when the server does not start; true when there is more space on the disk now than before. */
+  readonly makeSpace?: (reason: string) => Promise<boolean>;
 }
 
 export interface EmbeddedPostgres {
@@ -45,7 +44,6 @@ const databaseName = 'stillpoint';
 const socketPathBytesMax = 107;
 const socketName = '.s.PGSQL.5432';
 const logBytesMax = 16 * 2 ** 20;
-const defaultBallastBytes = 64 * 2 ** 20;
 const watchEveryMs = 500;
 const restartPauseMsMax = 30_000;
 // "SP" and a room number: which service owns the state directory.
@@ -56,16 +54,12 @@ const run = promisify(execFile);
 
 export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): Promise<EmbeddedPostgres> {
   const durable = options.durable ?? true;
-  const ballast = { path: join(options.stateDir, 'postgres', 'ballast'), sizeBytes: options.ballastBytes ?? defaultBallastBytes };
   const plan = await prepare(options, durable);
-  let postmaster = await bringUp(plan, ballast.path, options.log);
+  const makeSpace = options.makeSpace ?? (async () => false);
+  let postmaster = await bringUp(plan, makeSpace);
   const connection = { host: postmaster.socketDir, port: 5432, user: superuser, database: databaseName };
   let instance: pg.Client | undefined = await claimInstance(connection, options.stateDir);
   await createDatabase(instance);
-  const laid =
-    ballast.sizeBytes > 0
-      ? layBallast(ballast.path, ballast.sizeBytes).catch((error: unknown) => options.log.warn({ error: messageOf(error) }, 'no ballast'))
-      : undefined;
 
   const stopping = new AbortController();
   const watching = watch();
@@ -76,7 +70,7 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
       if (stopping.signal.aborted || (await isAlive(postmaster, plan.dataDir))) continue;
       options.log.error({ processId: postmaster.processId }, 'PostgreSQL is gone; starting it again');
       try {
-        postmaster = await bringUp(plan, ballast.path, options.log);
+        postmaster = await bringUp(plan, makeSpace);
         instance?.end().catch(() => {});
         instance = await claimInstance(connection, options.stateDir);
         pauseMs = watchEveryMs;
@@ -92,7 +86,6 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
     async stop() {
       stopping.abort();
       await watching;
-      await laid;
       await instance?.end().catch(() => {});
       await stopPostmaster(postmaster, plan.dataDir);
     },
@@ -172,19 +165,19 @@ function settingsOf(durable: boolean): Record<string, string> {
   };
 }
 
-/** Adopts the server that survived, or starts one; on a full disk a second time, without the ballast. */
-async function bringUp(plan: PostmasterPlan, ballastPath: string, log: Log): Promise<Postmaster> {
+/** Adopts the server that survived, or starts one; again for as long as there is space to be made for it. */
+async function bringUp(plan: PostmasterPlan, makeSpace: (reason: string) => Promise<boolean>): Promise<Postmaster> {
   const found = await findPostmaster(plan.dataDir);
   if (found !== undefined) {
     if (found.ready) return found;
     return waitForReady(plan, found);
   }
-  try {
-    return await startPostmaster(plan);
-  } catch (error) {
-    if (!(await dropBallastWhenFull(ballastPath))) throw error;
-    log.warn({ error: messageOf(error) }, 'the disk is full: the ballast was removed so that PostgreSQL can start');
-    return startPostmaster(plan);
+  for (;;) {
+    try {
+      return await startPostmaster(plan);
+    } catch (error) {
+      if (!(await makeSpace(messageOf(error)))) throw error;
+    }
   }
 }
 

@@ -6,6 +6,7 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 import { setTimeout as pause } from 'node:timers/promises';
 import { type CompiledQuery, Kysely, PostgresDialect, type PostgresPool, type Transaction } from 'kysely';
 import pg from 'pg';
+import { type ProductError, unavailable } from '../../lib/errors.ts';
 import type { Log } from '../../lib/log.ts';
 import { type ConnectionTarget, clientConfig } from './connection.ts';
 import type { Json, Schema } from './schema.ts';
@@ -48,6 +49,9 @@ export interface DatabaseOptions {
 
 const transactionAttemptsMax = 5;
 const retryPauseMs = 5;
+const diskFull = '53100';
+/** Of PostgreSQL's classes "connection exception" and "operator intervention". */
+const outageCodes = /^(?:08\d{3}|57P0[1-5])$/;
 const retriedCodes = new Set(['40001', '40P01']);
 
 export function openDatabase(options: DatabaseOptions): Database {
@@ -133,6 +137,15 @@ export function isUniqueViolation(error: unknown): boolean {
 /** True when a row is still referred to, or what it refers to is gone. */
 export function isForeignKeyViolation(error: unknown): boolean {
   return sqlState(error) === '23503';
+}
+
+/** What a request is told when the database, and not the request, is at fault: it is full, away, or just starting. Undefined: something else. */
+export function outageOf(error: unknown): ProductError | undefined {
+  if (!(error instanceof Error)) return undefined;
+  const { code, syscall } = error as { code?: unknown; syscall?: unknown };
+  if (code === diskFull) return unavailable('The disk of the service is full. Deleting something, or making space, helps.', error);
+  const away = syscall === 'connect' || outageCodes.test(String(code)) || error.message.startsWith('Connection terminated');
+  return away ? unavailable('The database does not answer just now.', error) : undefined;
 }
 
 /** The written form of a `jsonb` value. */

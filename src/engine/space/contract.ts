@@ -1,3 +1,5 @@
+import { ProductError } from '../../lib/errors.ts';
+
 /** What of a file system is taken, promised, kept back and free. All in bytes. */
 export interface SpaceFigures {
   readonly capacityBytes: number;
@@ -43,12 +45,10 @@ export interface SpaceAccount {
   reserve(request: SpaceRequest): Promise<Reservation>;
 }
 
-/** There is no space for what was asked. The message is for whoever asked. */
-export class SpaceError extends Error {
-  readonly kind = 'no-space';
-
+/** There is no space for what was asked. */
+export class SpaceError extends ProductError {
   constructor(message: string, options?: { cause?: unknown }) {
-    super(message, options);
+    super('no-space', message, options);
     this.name = 'SpaceError';
   }
 }

@@ -2,6 +2,7 @@ import { request as httpRequest } from 'node:http';
 import type { FastifyInstance } from 'fastify';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Loopback, onLoopback } from '../../../../test/support/loopback.ts';
+import { SpaceError } from '../../../engine/space/contract.ts';
 import { badRequest, overLimit } from '../../../lib/errors.ts';
 import { answerWithCinderFaults } from './cinder-fault.ts';
 import { answerWithGlanceErrors, preferredForm } from './glance-error.ts';
@@ -22,6 +23,13 @@ function service(prefix: string, answerErrors: (app: FastifyInstance) => void): 
         });
         app.get('/full', async () => {
           throw overLimit('Too many');
+        });
+        app.get('/no-space', async () => {
+          throw new SpaceError('Not enough space: 2 MiB are needed, 1 MiB are free.');
+        });
+        app.get('/outage/:code', async (request) => {
+          const { code } = request.params as { code: string };
+          throw Object.assign(new Error('could not extend file "base/16384"'), code === 'connect' ? { syscall: code } : { code });
         });
         app.get('/defect', async () => {
           throw new Error('password=hunter2');
@@ -51,6 +59,26 @@ describe('every service', () => {
       expect(headers.get('x-openstack-request-id')).toMatch(/^req-[0-9a-f-]{36}$/);
       expect(headers.get('x-compute-request-id')).toBe(headers.get('x-openstack-request-id'));
     }
+  });
+
+  it.each([
+    ['53100', 'The disk of the service is full.'],
+    ['57P03', 'The database does not answer just now.'],
+    ['08006', 'The database does not answer just now.'],
+    ['connect', 'The database does not answer just now.'],
+  ])('answers 503 while the database is full or away (%s)', async (code, message) => {
+    for (const prefix of ['/volume', '/image', '/identity']) {
+      const { status, text } = await server.call('GET', `${prefix}/outage/${code}`);
+      expect(status).toBe(503);
+      expect(text).toContain(message);
+      expect(text).not.toContain('16384');
+    }
+  });
+
+  it('answers 503 with the figures when there is no space', async () => {
+    const { status, text } = await server.call('GET', '/volume/no-space');
+    expect(status).toBe(503);
+    expect(JSON.parse(text)).toEqual({ serviceUnavailable: { code: 503, message: 'Not enough space: 2 MiB are needed, 1 MiB are free.' } });
   });
 
   it('never shows what went wrong inside', async () => {

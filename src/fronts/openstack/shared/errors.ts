@@ -1,4 +1,5 @@
 import type { FastifyBaseLogger, FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { outageOf } from '../../../cloud/database/service.ts';
 import {
   badRequest,
   type ErrorKind,
@@ -24,6 +25,7 @@ const statuses: Record<ErrorKind, number> = {
   'unsupported-media-type': 415,
   'range-not-satisfiable': 416,
   unavailable: 503,
+  'no-space': 503,
 };
 
 export interface Refusal {
@@ -72,6 +74,8 @@ function logRefusal(log: FastifyBaseLogger, error: ProductError): void {
 /** Undefined = a defect. The framework marks its own refusals with codes; whatever else it threw is ours to repair. */
 function asProductError(error: FastifyError, style: ErrorStyle): ProductError | undefined {
   if (error instanceof ProductError) return error;
+  const outage = outageOf(error);
+  if (outage !== undefined) return outage;
   if (typeof error.code !== 'string' || !error.code.startsWith('FST_')) return undefined;
   switch (error.statusCode) {
     case 400:
