@@ -18,8 +18,12 @@ import type { SpaceAccount } from '../../space/contract.ts';
 import type { Layer, VolumeBackend } from '../contract.ts';
 import { VolumeBackendError } from '../errors.ts';
 import { explainFullDisk } from '../full-disk.ts';
+import type { LayerInventory } from '../inventory-contract.ts';
 import { checkRuntimeDir } from './export-folder.ts';
 import { closeExport, type ExportDeps, inspectExport, openExport } from './exports.ts';
+import { createFoundExports } from './found-exports.ts';
+import { createLayerChecks } from './layer-check.ts';
+import { createLayerInventory, notesOf } from './layer-inventory.ts';
 import { createLayerPaths, type LayerFile } from './layer-paths.ts';
 import { defaultBytesPerSecond, type LiveMergeDeps, mergeExport } from './live-merge.ts';
 import { snapshotExport } from './live-snapshot.ts';
@@ -27,6 +31,7 @@ import { mergeLayers } from './merge.ts';
 import { growthByMerge } from './merge-space.ts';
 import { createOfflineTools } from './offline-tools.ts';
 import { createOpenMarks } from './open-marks.ts';
+import { createTrash } from './trash.ts';
 import { prepareWrittenLayer, sealWrittenLayer } from './written-layers.ts';
 
 export interface LayeredFilesOptions {
@@ -44,7 +49,11 @@ export interface LayeredFilesOptions {
 /** What a layer takes before it holds anything, with the tables that its first write makes. */
 const newLayerBytes = 2 ** 20;
 
-export function createLayeredFiles(options: LayeredFilesOptions): VolumeBackend {
+export interface LayeredFiles extends VolumeBackend {
+  readonly inventory: LayerInventory;
+}
+
+export function createLayeredFiles(options: LayeredFilesOptions): LayeredFiles {
   checkRuntimeDir(options.runtimeDir);
   const paths = createLayerPaths(options.root);
   const marks = createOpenMarks(paths, options.confinement);
@@ -73,7 +82,13 @@ export function createLayeredFiles(options: LayeredFilesOptions): VolumeBackend 
     if ((await marks.liveOwner(file)) === undefined) await marks.settle(file);
   };
 
-  return explainFullDisk({
+  const inventory: LayerInventory = {
+    ...createLayerInventory({ root: options.root, paths, marks }),
+    ...createLayerChecks({ paths, marks, confinement: options.confinement }),
+    ...createTrash({ root: options.root, paths, marks }),
+    ...createFoundExports({ runtimeDir: options.runtimeDir, close: (target) => alone(target.id, () => closeExport(deps, target)) }),
+  };
+  const backend = explainFullDisk({
     async createLayer(layer, below) {
       const file = paths.fileOf(layer);
       const parent = below.at(-1);
@@ -130,7 +145,7 @@ export function createLayeredFiles(options: LayeredFilesOptions): VolumeBackend 
       const file = paths.fileOf(layer);
       const mark = await marks.liveOwner(file);
       if (mark !== undefined) throw new VolumeBackendError('busy', `${file.path} is open in process ${mark.processId ?? '(unknown)'}`);
-      for (const path of [file.path, `${file.path}.new`, extentsFileOf(file.path), paths.markOf(file)]) await rm(path, { force: true });
+      for (const path of [file.path, `${file.path}.new`, ...notesOf(file.path)]) await rm(path, { force: true });
       await syncFolder(paths.homeOf(layer)).catch(ignoreCodes('ENOENT'));
       await rmdir(paths.homeOf(layer)).catch(ignoreCodes('ENOENT', 'ENOTEMPTY', 'EEXIST'));
     },
@@ -143,6 +158,7 @@ export function createLayeredFiles(options: LayeredFilesOptions): VolumeBackend 
     inspectExport: (target) => alone(target.id, () => inspectExport(target)),
     closeExport: (target) => alone(target.id, () => closeExport(deps, target)),
   });
+  return { ...backend, inventory };
 }
 
 async function writeEmptyRaw(file: LayerFile, layer: Layer, parent: Layer | undefined): Promise<void> {
