@@ -16,7 +16,7 @@ interface Source {
 }
 
 const isSource = (path: string) => /\.(?:ts|mjs)$/.test(path);
-const isTest = (path: string) => /\.test\.ts$|(?:^|[/-])contract-suite\.ts$/.test(path) || path.startsWith('test/');
+const isTest = (path: string) => /\.test\.ts$|(?:^|[/-])contract-suite(?:\/[^/]+)?\.ts$/.test(path) || path.startsWith('test/');
 
 function filesBelow(folder: string): string[] {
   const entries = readdirSync(join(root, folder), { withFileTypes: true, recursive: true });

@@ -5,14 +5,17 @@ import { join } from 'node:path';
 import { createConfinement } from '../../src/engine/confinement/run-confined.ts';
 import { createSpaceAccount } from '../../src/engine/space/space-account.ts';
 import type { VolumeBackend } from '../../src/engine/volumes/contract.ts';
-import type { BackendUnderTest } from '../../src/engine/volumes/contract-suite.ts';
+import type { BackendUnderTest } from '../../src/engine/volumes/contract-suite/test-disks.ts';
 import { createLayeredFiles, type LayeredFilesOptions } from '../../src/engine/volumes/layered-files/create-layered-files.ts';
 import { silentLog } from '../../src/lib/log.ts';
+import { waitForEnd } from '../../src/lib/processes.ts';
 
 export interface LayeredFilesUnderTest extends BackendUnderTest {
   readonly dir: string;
   another(changed?: Partial<LayeredFilesOptions>): VolumeBackend;
 }
+
+const killTimeoutMs = 5000;
 
 export async function makeLayeredFiles(
   overrides: Partial<LayeredFilesOptions> = {},
@@ -28,5 +31,14 @@ export async function makeLayeredFiles(
       ...overrides,
       ...changed,
     });
-  return { backend: make(), another: make, dir, dispose: async () => rmSync(dir, { recursive: true, force: true }) };
+  return {
+    backend: make(),
+    another: make,
+    dir,
+    async kill({ processId, id }) {
+      process.kill(processId, 'SIGKILL');
+      if (!(await waitForEnd(processId, id, killTimeoutMs))) throw new Error(`process ${processId} does not end`);
+    },
+    dispose: async () => rmSync(dir, { recursive: true, force: true }),
+  };
 }

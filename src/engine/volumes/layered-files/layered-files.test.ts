@@ -1,13 +1,12 @@
 import { execFile, execFileSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { type LayeredFilesUnderTest, makeLayeredFiles } from '../../../../test/support/layered-files.ts';
 import { armCrashPoint, disarmCrashPoints } from '../../../lib/crash-points.ts';
-import { silentLog } from '../../../lib/log.ts';
 import { waitForEnd } from '../../../lib/processes.ts';
 import { createConfinement } from '../../confinement/run-confined.ts';
 import { ExtentSet } from '../../disk/extent-set.ts';
@@ -15,56 +14,31 @@ import { createSpaceAccount } from '../../space/space-account.ts';
 import type { DiskExport, Layer, VolumeBackend } from '../contract.ts';
 import {
   applyTo,
-  type BackendUnderTest,
-  describeVolumeBackend,
+  diskBytes,
   expectBytes,
+  mib,
   newLayer,
   readDisk,
   type Write,
+  write,
   writeOffline,
   writeThrough,
-} from '../contract-suite.ts';
-import { createLayeredFiles, type LayeredFilesOptions } from './create-layered-files.ts';
+} from '../contract-suite/test-disks.ts';
 
 const run = promisify(execFile);
-const mib = 2 ** 20;
-const diskBytes = 8 * mib;
-
-interface LayeredFilesUnderTest extends BackendUnderTest {
-  readonly dir: string;
-  another(changed?: Partial<LayeredFilesOptions>): VolumeBackend;
-}
-
-async function makeBackend(overrides: Partial<LayeredFilesOptions> = {}): Promise<LayeredFilesUnderTest> {
-  const dir = mkdtempSync(join(tmpdir(), 'lf-'));
-  const make = (changed: Partial<LayeredFilesOptions> = {}): VolumeBackend =>
-    createLayeredFiles({
-      root: join(dir, 'layers'),
-      runtimeDir: join(dir, 'run'),
-      log: silentLog,
-      space: createSpaceAccount({ keptBytes: 0 }),
-      confinement: createConfinement(),
-      ...overrides,
-      ...changed,
-    });
-  return { backend: make(), another: make, dir, dispose: async () => rmSync(dir, { recursive: true, force: true }) };
-}
-
-describeVolumeBackend('layered-files', makeBackend);
 
 describe('layered-files', () => {
   let under: LayeredFilesUnderTest;
   let backend: VolumeBackend;
   let home: string;
   beforeAll(async () => {
-    under = await makeBackend();
+    under = await makeLayeredFiles();
     backend = under.backend;
   });
   afterEach(() => disarmCrashPoints());
   afterAll(() => under.dispose());
 
   const fileOf = (layer: Layer): string => join(under.dir, 'layers', layer.home, `${layer.id}.${layer.format}`);
-  const write = (at: number, length: number, pattern: number): Write => ({ kind: 'write', at, length, pattern });
   const isWhole = (layer: Layer): boolean => {
     const report = execFileSync('qemu-img', ['check', '--output=json', fileOf(layer)], { encoding: 'utf8' });
     return (JSON.parse(report) as { leaks?: number }).leaks === undefined;
@@ -107,7 +81,7 @@ describe('layered-files', () => {
   });
 
   it('refuses new layers at the watermark', async () => {
-    const full = await makeBackend({ space: createSpaceAccount({ keptBytes: Number.MAX_SAFE_INTEGER }) });
+    const full = await makeLayeredFiles({ space: createSpaceAccount({ keptBytes: Number.MAX_SAFE_INTEGER }) });
     await expect(full.backend.createLayer(newLayer('home'), [])).rejects.toMatchObject({ name: 'SpaceError', kind: 'no-space' });
     expect(await full.backend.freeBytes()).toBe(0);
     await full.dispose();
@@ -171,7 +145,7 @@ describe('layered-files', () => {
     it('because the file system is full leaves all data readable', async () => {
       // A quota for the file stands for a full disk: qemu-img gets an error from the kernel in the middle of its writes.
       const real = createConfinement();
-      const tight = await makeBackend({
+      const tight = await makeLayeredFiles({
         confinement: {
           ...real,
           run: (command) => real.run(command.args[0] === 'commit' ? { ...command, limits: { fileSizeBytes: 3 * mib } } : command),

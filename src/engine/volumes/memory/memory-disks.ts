@@ -1,0 +1,93 @@
+/**
+ * What memory backends share: the layers, who serves them, and the space they take. As a folder is to file backends, it outlives each of
+ * them, and knows nothing of what one of them is doing.
+ */
+import { join } from 'node:path';
+import type { NbdServer } from '../../disk/nbd-server.ts';
+import type { DiskExport, Layer, LayerChain } from '../contract.ts';
+import { VolumeBackendError } from '../errors.ts';
+import type { MemoryChain, MemoryLayer } from './memory-layer.ts';
+import { createMemorySpace, type MemorySpace } from './memory-space.ts';
+
+export interface MemoryExport {
+  readonly target: DiskExport;
+  readonly readOnly: boolean;
+  readonly server: NbdServer;
+  /** Bottom first. */
+  chain: MemoryChain;
+  isMerging: boolean;
+}
+
+export interface MemoryDisks {
+  readonly layers: Map<string, MemoryLayer>;
+  readonly exports: Map<string, MemoryExport>;
+  /** The files that readers were given, by the layer on top. */
+  readonly sources: Map<MemoryLayer, MemorySource>;
+  readonly space: MemorySpace;
+  /** For sockets, and for files that other processes read or write. Its owner removes it. */
+  readonly scratchDir: string;
+}
+
+export interface MemorySource {
+  /** Of what the file was made. */
+  readonly made: string;
+  readonly path: Promise<string>;
+}
+
+export interface MemoryDisksOptions {
+  readonly scratchDir: string;
+  readonly capacityBytes?: number;
+  /** Kept back: when no more than this is free, new layers are refused. */
+  readonly keptBytes?: number;
+}
+
+export function createMemoryDisks({ scratchDir, capacityBytes = 2 ** 32, keptBytes = 0 }: MemoryDisksOptions): MemoryDisks {
+  return {
+    layers: new Map(),
+    exports: new Map(),
+    sources: new Map(),
+    space: createMemorySpace({ capacityBytes, keptBytes }),
+    scratchDir,
+  };
+}
+
+const safeName = /^[0-9A-Za-z][0-9A-Za-z_-]{0,63}$/;
+
+/** One layer is one name, as it is with files. */
+export function keyOf(layer: Layer): string {
+  for (const name of [layer.home, layer.id]) {
+    if (!safeName.test(name)) throw new VolumeBackendError('mismatch', `${JSON.stringify(name)} cannot name a layer or its home`);
+  }
+  return `${layer.home}/${layer.id}.${layer.format}`;
+}
+
+export function needLayer(disks: MemoryDisks, layer: Layer): MemoryLayer {
+  const found = disks.layers.get(keyOf(layer));
+  if (found === undefined) throw new VolumeBackendError('missing-layer', `${keyOf(layer)} does not exist`);
+  return found;
+}
+
+/** At least one layer. */
+export function needChain(disks: MemoryDisks, chain: LayerChain): MemoryLayer[] {
+  if (chain.length === 0) throw new VolumeBackendError('mismatch', 'a disk has at least one layer');
+  return chain.map((layer) => needLayer(disks, layer));
+}
+
+/** Who has one of the layers open. */
+export function openIn(disks: MemoryDisks, layers: readonly (MemoryLayer | undefined)[]): MemoryExport | undefined {
+  return disks.exports.values().find(({ chain }) => chain.some((layer) => layers.includes(layer)));
+}
+
+export function refuseIfOpen(disks: MemoryDisks, ...layers: readonly (MemoryLayer | undefined)[]): void {
+  const open = openIn(disks, layers);
+  if (open !== undefined) throw new VolumeBackendError('busy', `the disk is open in export ${open.target.id}`);
+}
+
+/** The layers that a layer stands on, and itself: what is stored, not what somebody says. */
+export function storedChain(top: MemoryLayer): MemoryChain {
+  const chain: MemoryLayer[] = [];
+  for (let at: MemoryLayer | undefined = top; at !== undefined; at = at.below) chain.unshift(at);
+  return chain;
+}
+
+export const scratchFile = (disks: MemoryDisks, name: string): string => join(disks.scratchDir, name);
