@@ -178,6 +178,7 @@ export interface VolumesTable {
   description: string | null;
   status: string;
   previous_status: string | null;
+  status_reason: string | null;
   size_gib: number;
   availability_zone: string;
   volume_type_id: string;

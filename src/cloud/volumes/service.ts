@@ -21,7 +21,7 @@ import { createVolumesForBackups } from './for-backups.ts';
 import { createVolumesForSnapshots } from './for-snapshots.ts';
 import { recoverAttaching } from './recover.ts';
 import type { ImageSources, SnapshotSources } from './sources.ts';
-import { countVolumes, findVolume, listVolumes, metadataInUse } from './store.ts';
+import { countVolumes, findVolume, listVolumes, metadataInUse, move } from './store.ts';
 import { findType, findTypeById, listTypes, type VolumeType } from './type-store.ts';
 
 export type { Attaching, AttachOrder, Connection } from './attach.ts';
@@ -66,6 +66,8 @@ export interface VolumesService extends Attaching, VolumeChangesService {
   readonly availabilityZone: string;
   /** At start, before requests are served: volumes that a client was attaching or detaching step back. */
   recover(): Promise<void>;
+  /** A layer of the volume's disk is missing or damaged: it goes to error, with the reason. False: it is in a state that somebody else has to end. */
+  markDamaged(id: string, reason: string): Promise<boolean>;
   readonly forBackups: VolumesForBackups;
   readonly forSnapshots: VolumesForSnapshots;
 }
@@ -123,6 +125,7 @@ export function createVolumesService(deps: VolumesDeps): VolumesService {
     },
     availabilityZone: deps.availabilityZone,
     recover: () => recoverAttaching(deps),
+    markDamaged: (id, reason) => move(database.sql, id, 'damaged', { statusReason: reason }),
     forBackups: createVolumesForBackups(deps),
     forSnapshots: createVolumesForSnapshots(),
   };

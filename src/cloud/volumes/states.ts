@@ -66,6 +66,8 @@ export const transitions = {
   revertBegun: { from: ['available'], to: 'reverting' },
   reverted: { from: ['reverting'], to: 'available' },
   revertFailed: { from: ['reverting'], to: 'error' },
+  /** A layer of its disk is missing or damaged: nobody can open it. */
+  damaged: { from: ['available', 'in-use'], to: 'error' },
   uploadBegun: { from: ['available', 'in-use'], to: 'uploading' },
   uploadEnded: { from: ['uploading'], to: 'previous' },
 } as const satisfies Record<string, Transition>;

@@ -113,6 +113,7 @@ export interface VolumeChanges {
   readonly metadata?: StringMap;
   readonly imageMetadata?: StringMap;
   readonly previousStatus?: VolumeStatus | null;
+  readonly statusReason?: string;
 }
 
 const changedColumns = (changes: VolumeChanges) => ({
@@ -124,6 +125,7 @@ const changedColumns = (changes: VolumeChanges) => ({
   ...(changes.metadata !== undefined && { metadata: json(changes.metadata) }),
   ...(changes.imageMetadata !== undefined && { image_metadata: json(changes.imageMetadata) }),
   ...(changes.previousStatus !== undefined && { previous_status: changes.previousStatus }),
+  ...(changes.statusReason !== undefined && { status_reason: changes.statusReason }),
   updated_at: sql<string>`clock_timestamp()`,
 });
 
@@ -165,7 +167,7 @@ export async function findHalfAttached(db: Queries): Promise<{ id: string; isAtt
 export async function setStatus(db: Queries, id: string, status: VolumeStatus): Promise<void> {
   await db
     .updateTable('volumes')
-    .set({ status, previous_status: null, updated_at: sql<string>`clock_timestamp()` })
+    .set({ status, previous_status: null, status_reason: null, updated_at: sql<string>`clock_timestamp()` })
     .where('id', '=', id)
     .execute();
 }
