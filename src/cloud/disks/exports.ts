@@ -4,6 +4,8 @@
  * A server outlives the service. So it may serve more than the rows say: a freeze may have put an overlay on top just before the service died.
  * `follow` asks the server what it serves and completes the rows of that freeze. A server that is dead cannot be asked; then the
  * overlay's file tells: when it was made, it may hold acknowledged writes, and it becomes the top (should it be empty, that changes nothing).
+ * And it may serve less: a merge may have taken a layer out of its chain. Should it have died since, the layer is still there, and hides
+ * what was merged.
  *
  * A server that died is not started again here: its clients are gone with their connections, and the volume keeps its attachment. The
  * next `openExport` (`os-initialize_connection`) starts a new one, at a new address.
@@ -48,7 +50,9 @@ export function createExports(deps: ExportsDeps): Exports {
     }
     const state = await backend.inspectExport(disk.exported.target);
     if (await mustRecord(disk, disk.exported, state)) await recordPlannedFreeze(sql, disk);
-    if (!state.alive) {
+    if (state.alive) {
+      await merges.catchUp(sql, await loadDisk(sql, disk.volumeId), state.layerIds);
+    } else {
       log.warn({ volumeId: disk.volumeId }, 'the server of a disk is gone');
       // It may have died only half: what is left of it (a socket, a lock) would be in the way of the next one.
       await backend.closeExport(disk.exported.target);
@@ -143,6 +147,7 @@ export function createExports(deps: ExportsDeps): Exports {
       });
     },
     async close(volumeId) {
+      merges.cancelOfVolume(volumeId);
       await locks.withVolume(volumeId, async (sql) => {
         const disk = await findDisk(sql, volumeId);
         if (disk !== undefined) await closeLocked(sql, disk);

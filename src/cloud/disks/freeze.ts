@@ -38,7 +38,9 @@ export async function freezeDisk(deps: FreezeDeps, sql: Sql, volumeId: string, p
   const start = await loadForFreeze(sql, volumeId, plan.pointId);
   if (start.isMade) return false;
   let { disk } = start;
-  if (disk.exported !== undefined && disk.plannedOverlay !== undefined) {
+  // What an interrupted freeze, or an interrupted merge, may have done in the server.
+  const isUnsettled = disk.plannedOverlay !== undefined || disk.chain.some((layer) => layer.state === 'merging');
+  if (disk.exported !== undefined && isUnsettled) {
     await deps.follow(sql, disk);
     const followed = await loadForFreeze(sql, volumeId, plan.pointId);
     if (followed.isMade) return false;

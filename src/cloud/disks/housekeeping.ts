@@ -1,4 +1,9 @@
-/** Carries out what `tidy.ts` plans. One run at a time among all processes. */
+/**
+ * Carries out what `tidy.ts` plans. One run at a time among all processes.
+ *
+ * Merges run one by one and may take hours, for they give way to clients. What may be removed does not wait for them: a nudge during a merge
+ * has it removed at once. A merge that had to give way itself is tried again later, and later each time, since it begins anew.
+ */
 import { sql as query } from 'kysely';
 import type { VolumeBackend } from '../../engine/volumes/contract.ts';
 import { crashPoint } from '../../lib/crash-points.ts';
@@ -10,6 +15,7 @@ import type { Journals } from './journal.ts';
 import { deleteLayer, findDisk, type LayerRow, layerOf } from './layer-store.ts';
 import { lockTree, type Sql, type VolumeLocks } from './locks.ts';
 import type { Merges } from './merge.ts';
+import { createPostponed } from './postponed.ts';
 import { prunePoints } from './prune.ts';
 import { loadTidyLayers, planTidy, type TidyLayer } from './tidy.ts';
 
@@ -25,6 +31,9 @@ const nudgeDelayMs = 250;
 /** After a run that failed, say because the disk is full. */
 const retryDelayMs = 60_000;
 
+/** Whether merges that were postponed are tried, too. */
+type Eagerness = 'all' | 'what is due';
+
 export function createHousekeeping(deps: {
   database: Database;
   backend: VolumeBackend;
@@ -35,19 +44,28 @@ export function createHousekeeping(deps: {
   log: Log;
 }): Housekeeping {
   const { database, backend, locks, merges, exports, journals, log } = deps;
+  const postponed = createPostponed();
   let stopped = false;
-  let nudged: NodeJS.Timeout | undefined;
+  /** Somebody released something, or a merge is over. */
+  let wish = Promise.withResolvers<void>();
+  let nudged: { readonly timer: NodeJS.Timeout; readonly atMs: number } | undefined;
   let running: Promise<void> | undefined;
 
-  async function tidyAlone(sql: Sql): Promise<void> {
-    for (const layer of planTidy(await loadTidyLayers(sql)).examine) await examine(layer);
+  async function tidyAlone(sql: Sql, how: Eagerness): Promise<void> {
+    await clear(sql);
+    await computeMissingJournals(sql);
+    await mergeAll(sql, how);
+    if (!stopped) await prunePoints(database);
+  }
+
+  /** Removes what can go, except the layers that a merge is working on. */
+  async function clear(sql: Sql, merging: readonly LayerRow[] = []): Promise<void> {
+    const isFree = ({ id }: LayerRow): boolean => merging.every((layer) => layer.id !== id);
+    for (const layer of planTidy(await loadTidyLayers(sql)).examine) if (isFree(layer)) await examine(layer);
     for (const layer of planTidy(await loadTidyLayers(sql)).remove) {
       if (stopped) return;
-      await remove(sql, layer);
+      if (isFree(layer)) await remove(sql, layer);
     }
-    await computeMissingJournals(sql);
-    await mergeAll(sql);
-    await prunePoints(database);
   }
 
   /** A process may have died between a freeze and its journal. */
@@ -60,12 +78,39 @@ export function createHousekeeping(deps: {
   }
 
   /** A merge makes the next one of its chain possible. One that could not be done now is not tried again in this run. */
-  async function mergeAll(sql: Sql): Promise<void> {
+  async function mergeAll(sql: Sql, how: Eagerness): Promise<void> {
     const refused = new Set<string>();
     for (;;) {
-      const next = planTidy(await loadTidyLayers(sql)).merge.find(({ younger }) => !refused.has(younger.id));
-      if (next === undefined || stopped) return;
-      if (!(await merges.run(next))) refused.add(next.younger.id);
+      const layers = await loadTidyLayers(sql);
+      postponed.keep(layers.map(({ id }) => id));
+      const mayRun = (id: string): boolean => !refused.has(id) && (how === 'all' || postponed.mayRun(id));
+      const next = planTidy(layers).merge.find(({ younger }) => mayRun(younger.id));
+      if (next === undefined || stopped) break;
+      const merging = merges.run(next);
+      await clearDuring(merging, sql, [next.older, next.younger, next.child]);
+      const outcome = await merging;
+      if (outcome !== 'merged') refused.add(next.younger.id);
+      if (outcome === 'interrupted') postponed.postpone(next.younger.id);
+      else postponed.forget(next.younger.id);
+    }
+    const dueInMs = postponed.dueInMs();
+    if (dueInMs !== undefined) nudgeIn(dueInMs);
+  }
+
+  async function clearDuring(merging: Promise<unknown>, sql: Sql, layers: readonly LayerRow[]): Promise<void> {
+    let isOver = false;
+    const end = (): void => {
+      isOver = true;
+      wish.resolve();
+    };
+    merging.then(end, end);
+    for (;;) {
+      await wish.promise;
+      wish = Promise.withResolvers<void>();
+      if (isOver) return;
+      await clear(sql, layers).catch((error: unknown) =>
+        log.warn({ error: messageOf(error) }, 'clearing away layers failed during a merge'),
+      );
     }
   }
 
@@ -116,11 +161,11 @@ export function createHousekeeping(deps: {
     await deleteLayer(sql, layer.id);
   }
 
-  async function tidy(): Promise<void> {
+  async function tidy(how: Eagerness = 'all'): Promise<void> {
     // A call during a run waits for that run and starts another: what the caller did before the call shall be seen.
     await running;
     running ??= locks
-      .tryTidy(tidyAlone)
+      .tryTidy((sql) => tidyAlone(sql, how))
       .then(() => undefined)
       .finally(() => {
         running = undefined;
@@ -129,23 +174,27 @@ export function createHousekeeping(deps: {
   }
 
   function nudgeIn(delayMs: number): void {
-    if (stopped || nudged !== undefined) return;
-    nudged = setTimeout(() => {
+    const atMs = performance.now() + delayMs;
+    if (stopped || (nudged !== undefined && nudged.atMs <= atMs)) return;
+    clearTimeout(nudged?.timer);
+    const timer = setTimeout(() => {
       nudged = undefined;
-      tidy().catch((error: unknown) => {
+      wish.resolve();
+      tidy('what is due').catch((error: unknown) => {
         log.warn({ error: messageOf(error) }, 'tidying the layers failed; it runs again later');
         nudgeIn(retryDelayMs);
       });
     }, delayMs);
-    nudged.unref();
+    nudged = { timer, atMs };
+    timer.unref();
   }
 
   return {
-    tidy,
+    tidy: () => tidy(),
     nudge: () => nudgeIn(nudgeDelayMs),
     async stop() {
       stopped = true;
-      clearTimeout(nudged);
+      clearTimeout(nudged?.timer);
       await merges.stop();
       await running?.catch(() => undefined);
     },

@@ -22,13 +22,14 @@ export interface VolumeLocks {
   tryWithVolume<T>(volumeId: string, work: (sql: Sql) => Promise<T>): Promise<T | undefined>;
   /** One tidy at a time among all processes. `undefined` when another one runs. */
   tryTidy<T>(work: (sql: Sql) => Promise<T>): Promise<T | undefined>;
-  /** Returns once no tidy runs in any other process. */
+  /** Returns once no tidy runs in any other process: at once while one runs in this. */
   afterTidy(): Promise<void>;
 }
 
 export function createVolumeLocks(database: Database): VolumeLocks {
   /** The end of each volume's queue in this process. */
   const queues = new Map<string, Promise<void>>();
+  let tidying = false;
 
   async function inQueue<T>(volumeId: string, work: () => Promise<T>): Promise<T> {
     const before = queues.get(volumeId);
@@ -57,8 +58,19 @@ export function createVolumeLocks(database: Database): VolumeLocks {
         database.sql.connection().execute((sql) => tryLocked(sql, volumeLockClass, volumeId, () => work(sql))),
       );
     },
-    tryTidy: (work) => database.sql.connection().execute((sql) => tryLocked(sql, tidyLockClass, '', () => work(sql))),
+    tryTidy: (work) =>
+      database.sql.connection().execute((sql) =>
+        tryLocked(sql, tidyLockClass, '', async () => {
+          tidying = true;
+          try {
+            return await work(sql);
+          } finally {
+            tidying = false;
+          }
+        }),
+      ),
     async afterTidy() {
+      if (tidying) return;
       await database.sql.connection().execute(async (sql) => {
         await query`SELECT pg_advisory_lock_shared(${query.lit(tidyLockClass)}, hashtext(''))`.execute(sql);
         await query`SELECT pg_advisory_unlock_shared(${query.lit(tidyLockClass)}, hashtext(''))`.execute(sql);

@@ -10,10 +10,12 @@
  *   4. its file, then its row.
  * A process that dies leaves a mark that the next `tidy` continues from.
  *
- * Files of a chain must not be folded while somebody has the chain open. The marks of those (rows of exports, holds of readers) and the mark
- * here are made under the lock of the tree, so one side always sees the other; who wants to open a chain then has the merge cancelled.
+ * When nobody has the chain open, its files are folded (`backend.merge`). When it is open in the server of one volume, and nowhere else, that
+ * server folds them (`backend.mergeExport`). Otherwise the merge waits. The marks of those who open chains (rows of exports, holds of readers) and
+ * the mark here are made under the lock of the tree, so one side always sees the other; who wants to open a chain then has the merge cancelled.
+ *
+ * A server that merged is ahead of the rows until they are written; `catchUp` makes them follow, whoever asks the server next.
  */
-import { sql as query } from 'kysely';
 import { type Reservation, SpaceError } from '../../engine/space/contract.ts';
 import type { VolumeBackend } from '../../engine/volumes/contract.ts';
 import { crashPoint } from '../../lib/crash-points.ts';
@@ -21,22 +23,21 @@ import { messageOf } from '../../lib/errors.ts';
 import type { Log } from '../../lib/log.ts';
 import type { Database } from '../database/service.ts';
 import type { Journals } from './journal.ts';
-import { childrenOf, deleteLayer, findLayer, type LayerRow, layerOf } from './layer-store.ts';
-import { lockTree, type Sql, type VolumeLocks } from './locks.ts';
+import { type DiskState, deleteLayer, type LayerRow, layerOf, loadDisk } from './layer-store.ts';
+import type { Sql, VolumeLocks } from './locks.ts';
+import { ensureJournalsOn, type MergePlan, mark, record, unmark } from './merge-rows.ts';
 
-export interface MergePlan {
-  readonly older: LayerRow;
-  readonly younger: LayerRow;
-  readonly child: LayerRow;
-}
+/** `interrupted`: somebody needs the disk more urgently, so that it is worth another attempt later. `refused`: it would fail again. */
+export type MergeOutcome = 'merged' | 'interrupted' | 'refused';
 
 export interface Merges {
-  /** True when the layers are merged; false when somebody needs the chain now, or asked to stop. */
-  run(plan: MergePlan): Promise<boolean>;
-  /** Asks a merge that holds the volume's lock to give it up. */
+  run(plan: MergePlan): Promise<MergeOutcome>;
+  /** Asks a merge that holds the volume's lock, or is about to take it, to give it up. */
   cancelOfVolume(volumeId: string): void;
   /** Returns once no merge works on the chain. Its layers may be others then. */
   leave(chain: readonly LayerRow[]): Promise<void>;
+  /** Writes the rows of merges that a volume's server completed, from what it serves. Under the volume's lock. */
+  catchUp(sql: Sql, disk: DiskState, servedIds: readonly string[]): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -47,34 +48,36 @@ interface RunningMerge {
   readonly ended: Promise<void>;
 }
 
-export function createMerges(deps: {
-  database: Database;
-  backend: VolumeBackend;
-  locks: VolumeLocks;
-  journals: Journals;
-  log: Log;
-}): Merges {
-  const { database, backend, locks, journals, log } = deps;
+export interface MergesDeps {
+  readonly database: Database;
+  readonly backend: VolumeBackend;
+  readonly locks: VolumeLocks;
+  readonly journals: Journals;
+  /** See `exports.ts`, which in turn needs the merges. */
+  readonly follow: (sql: Sql, disk: DiskState) => Promise<DiskState>;
+  readonly log: Log;
+}
+
+const neverAborted = new AbortController().signal;
+
+export function createMerges({ database, backend, locks, journals, follow, log }: MergesDeps): Merges {
   /** `tidy` runs alone, and merges one by one. */
   let running: RunningMerge | undefined;
+  let stopped = false;
 
-  async function merge(sql: Sql, plan: MergePlan, signal: AbortSignal): Promise<boolean> {
-    const { older, younger, child } = plan;
-    if (!(await mark(sql, plan))) return false;
+  async function begin(plan: MergePlan, volumeId: string | undefined, signal: AbortSignal): Promise<MergeOutcome> {
+    const space = await takeSpace(plan);
+    if (space === undefined) return 'refused';
     try {
-      crashPoint('merge:marked');
-      await backend.merge(layerOf(older), layerOf(younger), layerOf(child), { signal });
-      crashPoint('merge:folded');
-    } catch (error) {
-      await sql.updateTable('layers').set({ state: 'frozen' }).where('id', '=', younger.id).where('state', '=', 'merging').execute();
-      if (!signal.aborted) log.warn({ layerId: younger.id, error: messageOf(error) }, 'a layer could not be merged');
-      return false;
+      await ensureJournalsOn(plan, database.sql, journals);
+      const { server } = plan;
+      const work = (sql: Sql): Promise<MergeOutcome> =>
+        server === null ? mergeFiles(sql, plan, signal) : mergeServed(sql, plan, server, signal);
+      if (volumeId === undefined) return await database.sql.connection().execute(work);
+      return (await locks.tryWithVolume(volumeId, work)) ?? 'interrupted';
+    } finally {
+      space.release();
     }
-    await record(sql, plan);
-    crashPoint('merge:recorded');
-    await backend.removeLayer(layerOf(younger));
-    await deleteLayer(sql, younger.id);
-    return true;
   }
 
   /** Undefined: there is none. */
@@ -88,112 +91,112 @@ export function createMerges(deps: {
     }
   }
 
-  async function runTracked(sql: Sql, plan: MergePlan, volumeId: string | undefined): Promise<boolean> {
-    const abort = new AbortController();
-    const { promise: ended, resolve: end } = Promise.withResolvers<void>();
-    running = { youngerId: plan.younger.id, volumeId, abort, ended };
+  async function mergeFiles(sql: Sql, plan: MergePlan, signal: AbortSignal): Promise<MergeOutcome> {
+    const { older, younger, child } = plan;
+    if (signal.aborted) return 'interrupted';
+    if (!(await mark(sql, plan))) return 'refused';
     try {
-      return await merge(sql, plan, abort.signal);
-    } finally {
-      running = undefined;
-      end();
+      crashPoint('merge:marked');
+      await backend.merge(layerOf(older), layerOf(younger), layerOf(child), { signal });
+      crashPoint('merge:folded');
+    } catch (error) {
+      await unmark(sql, plan);
+      return failed(plan, error, signal);
     }
+    return await complete(sql, plan);
+  }
+
+  async function mergeServed(sql: Sql, plan: MergePlan, volumeId: string, signal: AbortSignal): Promise<MergeOutcome> {
+    if (signal.aborted) return 'interrupted';
+    const { chain, exported } = await follow(sql, await loadDisk(sql, volumeId));
+    // It ended, say: then the files can be merged.
+    if (exported === undefined || exported.readOnly) return 'interrupted';
+    if (!(await mark(sql, plan))) return 'refused';
+    const [older, younger] = [layerOf(plan.older), layerOf(plan.younger)];
+    try {
+      crashPoint('merge:marked');
+      await backend.mergeExport(exported.target, chain.map(layerOf), older, younger, { signal });
+      crashPoint('merge:folded');
+    } catch (error) {
+      // After an abort everything is as it was, and whoever asked for it waits. Else the server tells how far it came.
+      if (error === signal.reason || (await isSettled(sql, volumeId))) await unmark(sql, plan);
+      return failed(plan, error, signal);
+    }
+    return await complete(sql, plan);
+  }
+
+  /** When the server cannot be asked, the mark stays: whoever reaches it next looks whether the merge is complete. */
+  async function isSettled(sql: Sql, volumeId: string): Promise<boolean> {
+    try {
+      await follow(sql, await loadDisk(sql, volumeId));
+      return true;
+    } catch (error) {
+      log.warn({ volumeId, error: messageOf(error) }, 'the server of a disk does not say what became of a merge');
+      return false;
+    }
+  }
+
+  function failed({ younger }: MergePlan, error: unknown, signal: AbortSignal): MergeOutcome {
+    if (signal.aborted) return 'interrupted';
+    log.warn({ layerId: younger.id, error: messageOf(error) }, 'a layer could not be merged');
+    return 'refused';
+  }
+
+  async function complete(sql: Sql, plan: MergePlan): Promise<MergeOutcome> {
+    await record(sql, plan);
+    crashPoint('merge:recorded');
+    await backend.removeLayer(layerOf(plan.younger));
+    await deleteLayer(sql, plan.younger.id);
+    return 'merged';
   }
 
   return {
     async run(plan) {
-      const space = await takeSpace(plan);
-      if (space === undefined) return false;
+      if (stopped) return 'interrupted';
+      const abort = new AbortController();
+      const { promise: ended, resolve: end } = Promise.withResolvers<void>();
+      // Without a server only the file of a top is written to by others; and nobody may freeze, grow or serve it meanwhile.
+      const volumeId = plan.server ?? (plan.child.state === 'top' ? plan.child.home : undefined);
+      running = { youngerId: plan.younger.id, volumeId, abort, ended };
       try {
-        await ensureJournalsOn(plan, database.sql, journals);
-        if (plan.child.state !== 'top') return await database.sql.connection().execute((sql) => runTracked(sql, plan, undefined));
-        // The child's file is written to, so nobody may freeze, grow or serve the disk meanwhile.
-        const volumeId = plan.child.home;
-        return (await locks.tryWithVolume(volumeId, (sql) => runTracked(sql, plan, volumeId))) ?? false;
+        return await begin(plan, volumeId, abort.signal);
       } finally {
-        space.release();
+        running = undefined;
+        end();
       }
     },
     cancelOfVolume(volumeId) {
       if (running?.volumeId === volumeId) running.abort.abort();
     },
     async leave(chain) {
-      const merging = chain.find((layer) => layer.state === 'merging');
-      if (merging === undefined) return;
-      if (running?.youngerId === merging.id) {
-        running.abort.abort();
-        await running.ended;
-      } else {
+      const merging = chain.filter((layer) => layer.state === 'merging');
+      if (merging.some(({ id }) => id === running?.youngerId)) {
+        running?.abort.abort();
+        await running?.ended;
+      } else if (merging.length > 0) {
         await locks.afterTidy();
       }
     },
+    async catchUp(sql, { volumeId, chain, exported }, servedIds) {
+      if (exported === undefined || exported.readOnly) return;
+      const served = new Set(servedIds);
+      let known = chain;
+      for (const younger of chain.filter(({ id }) => !served.has(id))) {
+        const at = known.indexOf(younger);
+        const [older, child] = [known[at - 1], known[at + 1]];
+        if (older === undefined || child === undefined)
+          throw new Error(`the server of volume ${volumeId} does not serve layer ${younger.id}`);
+        await backend.mergeExport(exported.target, known.map(layerOf), layerOf(older), layerOf(younger), { signal: neverAborted });
+        // Its file goes with the next `tidy`.
+        await record(sql, { older, younger, child });
+        log.info({ volumeId, layerId: younger.id }, 'completed the rows of a merge in a server');
+        known = known.filter((layer) => layer !== younger);
+      }
+    },
     async stop() {
+      stopped = true;
       running?.abort.abort();
       await running?.ended;
     },
   };
-}
-
-async function ensureJournalsOn({ older, younger }: MergePlan, sql: Sql, journals: Journals): Promise<void> {
-  const unknown = await sql
-    .selectFrom('points')
-    .select('id')
-    .where('layer_id', 'in', [older.id, younger.id])
-    .where('journal', 'is', null)
-    .execute();
-  for (const { id } of unknown) await journals.ensure(id);
-}
-
-/** False when the rows have changed since the plan, or when the chain is in use. */
-async function mark(sql: Sql, plan: MergePlan): Promise<boolean> {
-  return await sql.transaction().execute(async (tx) => {
-    await lockTree(tx, 'alone');
-    if (!(await isStillSo(tx, plan)) || (await isInUse(tx, plan))) return false;
-    await tx.updateTable('layers').set({ state: 'merging' }).where('id', '=', plan.younger.id).execute();
-    await tx.updateTable('points').set({ layer_id: null }).where('layer_id', '=', plan.older.id).execute();
-    return true;
-  });
-}
-
-async function isStillSo(tx: Sql, { older, younger, child }: MergePlan): Promise<boolean> {
-  const [bottom, middle, aboveOlder, aboveYounger] = [
-    await findLayer(tx, older.id),
-    await findLayer(tx, younger.id),
-    await childrenOf(tx, older.id),
-    await childrenOf(tx, younger.id),
-  ];
-  return (
-    bottom?.state === 'frozen' &&
-    (middle?.state === 'frozen' || middle?.state === 'merging') &&
-    aboveOlder.length === 1 &&
-    aboveOlder[0]?.id === younger.id &&
-    aboveYounger.length === 1 &&
-    aboveYounger[0]?.id === child.id &&
-    aboveYounger[0].state === child.state
-  );
-}
-
-/** A held point on either layer, a server or a reader anywhere above. */
-async function isInUse(tx: Sql, { older, younger }: MergePlan): Promise<boolean> {
-  const { rows } = await query<{ inUse: boolean }>`
-    WITH RECURSIVE above AS (
-      SELECT id FROM layers WHERE id = ${older.id}
-      UNION ALL SELECT layers.id FROM layers JOIN above ON parent_id = above.id
-    ), held AS (
-      SELECT layer_id, holder FROM points JOIN point_holds ON point_id = points.id WHERE layer_id IN (SELECT id FROM above)
-    )
-    SELECT EXISTS (SELECT FROM held WHERE layer_id IN (${older.id}, ${younger.id}) OR holder ^@ 'backup:' OR holder ^@ 'reader:')
-      OR EXISTS (SELECT FROM volumes JOIN volume_exports ON volume_id = volumes.id WHERE top_layer_id IN (SELECT id FROM above)) AS "inUse"
-  `.execute(tx);
-  return rows[0]?.inUse !== false;
-}
-
-async function record(sql: Sql, { older, younger, child }: MergePlan): Promise<void> {
-  await sql.transaction().execute(async (tx) => {
-    await lockTree(tx, 'alone');
-    await tx.updateTable('layers').set({ parent_id: older.id }).where('id', '=', child.id).execute();
-    await tx.updateTable('points').set({ layer_id: older.id }).where('layer_id', '=', younger.id).execute();
-    await tx.updateTable('layers').set({ size_bytes: younger.sizeBytes }).where('id', '=', older.id).execute();
-    await tx.updateTable('layers').set({ state: 'doomed' }).where('id', '=', younger.id).execute();
-  });
 }

@@ -4,7 +4,7 @@ import type { Log } from '../../lib/log.ts';
 import type { Database } from '../database/service.ts';
 import type { DisksService } from './contract.ts';
 import { createBase, createDisk, type DiskChangesDeps, dropDisk, layerOfPoint, replaceDisk, resizeDisk } from './disk-changes.ts';
-import { createExports } from './exports.ts';
+import { createExports, type Exports } from './exports.ts';
 import { freezeDisk } from './freeze.ts';
 import { createHousekeeping } from './housekeeping.ts';
 import { createJournals } from './journal.ts';
@@ -33,7 +33,8 @@ export function createDisksService(deps: DisksDeps): RunningDisks {
   const { database, backend, log } = deps;
   const locks = createVolumeLocks(database);
   const journals = createJournals({ database, backend, log });
-  const merges = createMerges({ database, backend, locks, journals, log });
+  const follow: Exports['follow'] = (sql, disk) => exports.follow(sql, disk);
+  const merges = createMerges({ database, backend, locks, journals, follow, log });
   const exports = createExports({ database, backend, locks, merges, log });
   const housekeeping = createHousekeeping({ database, backend, locks, merges, exports, journals, log });
   const changes: DiskChangesDeps = { backend, exports };
