@@ -1,4 +1,4 @@
-/** Disks on real files and a real database, with a plain buffer beside each of them that got the same writes. */
+/** Disks on real files, or in memory, and a real database, with a plain buffer beside each of them that got the same writes. */
 import { execFile } from 'node:child_process';
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -11,6 +11,8 @@ import { openDisk } from '../../src/engine/disk/open-disk.ts';
 import { createSpaceAccount } from '../../src/engine/space/space-account.ts';
 import type { VolumeBackend } from '../../src/engine/volumes/contract.ts';
 import { createLayeredFiles } from '../../src/engine/volumes/layered-files/create-layered-files.ts';
+import { createMemoryBackend } from '../../src/engine/volumes/memory/create-memory.ts';
+import { createMemoryDisks } from '../../src/engine/volumes/memory/memory-disks.ts';
 import { newId } from '../../src/lib/ids.ts';
 import { silentLog } from '../../src/lib/log.ts';
 import { type TestDatabase, testDatabase } from './database.ts';
@@ -50,23 +52,51 @@ export interface DiskTree {
 
 export const testHolder = 'snapshot:test';
 
-export async function makeDiskTree(): Promise<DiskTree> {
-  const folder = await mkdtemp(join(tmpdir(), 'sp-disks-'));
-  await mkdir(join(folder, 'run'), { mode: 0o700 });
-  return openDiskTree(folder, await testDatabase());
+/** Where the bytes of a tree lie, whatever process looks at them. */
+interface TreeStorage {
+  makeBackend(): VolumeBackend;
+  layerNames(): Promise<string[]>;
 }
 
-export function openDiskTree(folder: string, held: TestDatabase): DiskTree {
+const storages = {
+  'layered-files': filesIn,
+  memory(folder: string): TreeStorage {
+    const disks = createMemoryDisks({ scratchDir: join(folder, 'run') });
+    return {
+      makeBackend: () => createMemoryBackend({ disks, log: silentLog }),
+      layerNames: async () => [...disks.layers.keys()],
+    };
+  },
+} satisfies Record<string, (folder: string) => TreeStorage>;
+
+function filesIn(folder: string): TreeStorage {
+  const root = join(folder, 'volumes');
+  return {
+    makeBackend: () =>
+      createLayeredFiles({
+        root,
+        runtimeDir: join(folder, 'run'),
+        log: silentLog,
+        space: createSpaceAccount({ keptBytes: 0 }),
+        confinement: createConfinement(),
+      }),
+    async layerNames() {
+      const { stdout } = await run('find', [root, '-type', 'f', '(', '-name', '*.qcow2', '-o', '-name', '*.raw', ')']);
+      return stdout.split('\n').filter((line) => line !== '');
+    },
+  };
+}
+
+export async function makeDiskTree(storage: keyof typeof storages = 'layered-files'): Promise<DiskTree> {
+  const folder = await mkdtemp(join(tmpdir(), 'sp-disks-'));
+  await mkdir(join(folder, 'run'), { mode: 0o700 });
+  return openDiskTree(folder, await testDatabase(), storages[storage](folder));
+}
+
+export function openDiskTree(folder: string, held: TestDatabase, storage: TreeStorage = filesIn(folder)): DiskTree {
   const { database } = held;
   const log = silentLog;
-  const root = join(folder, 'volumes');
-  const backend = createLayeredFiles({
-    root,
-    runtimeDir: join(folder, 'run'),
-    log,
-    space: createSpaceAccount({ keptBytes: 0 }),
-    confinement: createConfinement(),
-  });
+  const backend = storage.makeBackend();
   const disks = createDisksService({ database, backend, log });
 
   const tree: DiskTree = {
@@ -77,7 +107,7 @@ export function openDiskTree(folder: string, held: TestDatabase): DiskTree {
     disks,
     async restart() {
       await disks.stop();
-      return openDiskTree(folder, held);
+      return openDiskTree(folder, held, storage);
     },
     async volumeRow(sizeGib = 1) {
       const id = newId();
@@ -132,10 +162,7 @@ export function openDiskTree(folder: string, held: TestDatabase): DiskTree {
         .executeTakeFirstOrThrow();
       return count;
     },
-    async layerFiles() {
-      const { stdout } = await run('find', [root, '-type', 'f', '(', '-name', '*.qcow2', '-o', '-name', '*.raw', ')']);
-      return stdout.split('\n').filter((line) => line !== '');
-    },
+    layerFiles: storage.layerNames,
     async stop() {
       for (const { volume_id } of await database.sql.selectFrom('volume_exports').select('volume_id').execute())
         await disks.closeExport(volume_id);
