@@ -1,5 +1,5 @@
 /**
- * A restore's part in a worker thread: the bytes of one leaf. Frames that lie side by side are read in one go; each chunk is checked
+ * A restore's part in a worker thread: the bytes of some leaves. Frames that lie side by side are read in one go; each chunk is checked
  * against its id after it was decoded, and only then written. Damage is collected with its exact ranges and does not stop the work; what
  * says nothing about the stored data (a store that does not answer, a full target) does.
  */
@@ -15,19 +15,28 @@ import { isFullError } from '../stores/filesystem/system-errors.ts';
 import { addChunks, emptyMask } from './chunk-mask.ts';
 import { damageOf } from './damage.ts';
 import { type DomainTools, openAccess } from './domain-access.ts';
-import type { Damage, RestoreContext, RestoreLeafResult, RestoreTask } from './worker-protocol.ts';
+import type { Damage, RestoreContext, RestoreLeafResult, RestoreLeafTask, RestoreTask } from './worker-protocol.ts';
 
 /** The longest piece of a pack that is read at once. */
 const STRETCH_BYTES_MAX = 2 * 1024 * 1024;
 
+interface WantedChunk {
+  /** In the leaf. */
+  readonly index: number;
+  /** In the frame. */
+  readonly slot: number;
+  /** In the file. */
+  readonly atBytes: number;
+}
+
 interface WantedFrame {
   readonly address: FrameAddress;
   /** Chunks of the leaf that are made of this frame, with their slots in it; ascending. */
-  readonly chunks: { readonly index: number; readonly slot: number }[];
+  readonly chunks: WantedChunk[];
 }
 
 interface LeafWork {
-  readonly task: RestoreTask;
+  readonly task: RestoreLeafTask;
   readonly node: MapNode;
   readonly written: Uint8Array;
   readonly damages: Damage[];
@@ -46,7 +55,13 @@ export class RestoreWorker {
     this.#fd = openSync(context.targetPath, 'r+');
   }
 
-  async run(task: RestoreTask): Promise<RestoreLeafResult> {
+  async run(task: RestoreTask): Promise<RestoreLeafResult[]> {
+    const results: RestoreLeafResult[] = [];
+    for (const leaf of task) results.push(await this.#restoreLeaf(leaf));
+    return results;
+  }
+
+  async #restoreLeaf(task: RestoreLeafTask): Promise<RestoreLeafResult> {
     let node: MapNode;
     try {
       node = await this.#tools.nodes.read({ id: Buffer.from(task.leaf.id), address: task.leaf.address }, 0);
@@ -55,7 +70,7 @@ export class RestoreWorker {
       return { written: emptyMask(), writtenBytes: 0, damages: [damage] };
     }
     const work: LeafWork = { task, node, written: emptyMask(), damages: [], writtenBytes: 0 };
-    for (const stretch of stretchesOf(wantedFrames(node))) await this.#restoreStretch(work, stretch);
+    for (const stretch of stretchesOf(wantedFrames(node, task))) await this.#restoreStretch(work, stretch);
     return { written: work.written, writtenBytes: work.writtenBytes, damages: work.damages };
   }
 
@@ -104,18 +119,18 @@ export class RestoreWorker {
     for (const run of runsOf(frame.chunks)) this.#restoreRun(work, frame.address, run, opened);
   }
 
-  /** Chunks that are neighbours both in the frame and on the disk. */
-  #restoreRun(work: LeafWork, address: FrameAddress, run: WantedFrame['chunks'], { plain, ids }: OpenedFrame): void {
+  /** Chunks that are neighbours in the frame, on the disk, and in the file. */
+  #restoreRun(work: LeafWork, address: FrameAddress, run: readonly WantedChunk[], { plain, ids }: OpenedFrame): void {
     for (const { index, slot } of run) {
       if (this.#isChunk(work.node, index, slot, plain, ids)) continue;
       const objectName = objectNames.pack(address.pack);
       this.#damaged(work, new RepositoryError('corrupted', `a chunk in ${objectName} is not what its id says`, { objectName }), index);
       return;
     }
-    const first = run[0] as WantedFrame['chunks'][number];
-    const offsetBytes = work.task.leafIndex * LEAF_BYTES + first.index * CHUNK_BYTES;
-    const lengthBytes = Math.min(run.length * CHUNK_BYTES, this.#context.sizeBytes - offsetBytes);
-    if (!work.task.checkOnly) this.#write(plain, first.slot * CHUNK_BYTES, lengthBytes, offsetBytes);
+    const first = run[0] as WantedChunk;
+    const wholeBytes = run.length * CHUNK_BYTES;
+    const lengthBytes = work.task.hostBytes === undefined ? Math.min(wholeBytes, this.#context.sizeBytes - first.atBytes) : wholeBytes;
+    if (!work.task.checkOnly) this.#write(plain, first.slot * CHUNK_BYTES, lengthBytes, first.atBytes);
     addChunks(work.written, first.index, first.index + run.length);
     work.writtenBytes += lengthBytes;
   }
@@ -142,15 +157,15 @@ export class RestoreWorker {
 }
 
 /** The frames of a leaf in the order of their packs, each once. */
-function wantedFrames(node: MapNode): WantedFrame[] {
+function wantedFrames(node: MapNode, task: RestoreLeafTask): WantedFrame[] {
   const frames = new Map<string, WantedFrame>();
   for (let index = 0; index < FAN_OUT; index += 1) {
     const address = node.addressOf(index);
-    if (address === undefined) continue;
+    if (address === undefined || placeOf(task, index) < 0) continue;
     const key = `${address.pack}/${address.frame}`;
     const frame = frames.get(key) ?? { address, chunks: [] };
     frames.set(key, frame);
-    frame.chunks.push({ index, slot: node.slotOf(index) });
+    frame.chunks.push({ index, slot: node.slotOf(index), atBytes: placeOf(task, index) });
   }
   return [...frames.values()].sort((a, b) =>
     a.address.pack === b.address.pack ? a.address.offsetBytes - b.address.offsetBytes : a.address.pack < b.address.pack ? -1 : 1,
@@ -176,15 +191,23 @@ function* stretchesOf(frames: readonly WantedFrame[]): Generator<readonly Wanted
   if (stretch.length > 0) yield stretch;
 }
 
-function* runsOf(chunks: WantedFrame['chunks']): Generator<WantedFrame['chunks'], void, undefined> {
-  let run: WantedFrame['chunks'] = [];
+function* runsOf(chunks: readonly WantedChunk[]): Generator<readonly WantedChunk[], void, undefined> {
+  let run: WantedChunk[] = [];
   for (const chunk of chunks) {
     const last = run.at(-1);
-    if (last !== undefined && (last.index + 1 !== chunk.index || last.slot + 1 !== chunk.slot)) {
+    if (last !== undefined && !areNeighbours(last, chunk)) {
       yield run;
       run = [];
     }
     run.push(chunk);
   }
   if (run.length > 0) yield run;
+}
+
+function areNeighbours(one: WantedChunk, next: WantedChunk): boolean {
+  return one.index + 1 === next.index && one.slot + 1 === next.slot && one.atBytes + CHUNK_BYTES === next.atBytes;
+}
+
+function placeOf({ leafIndex, hostBytes }: RestoreLeafTask, index: number): number {
+  return hostBytes === undefined ? leafIndex * LEAF_BYTES + index * CHUNK_BYTES : (hostBytes[index] as number);
 }
