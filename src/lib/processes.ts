@@ -9,6 +9,7 @@ export interface ProcessOptions {
   readonly timeoutMs: number;
   readonly signal?: AbortSignal | undefined;
   readonly env?: Readonly<Record<string, string>>;
+  readonly workingDir?: string | undefined;
   /** Standard output beyond this many bytes ends the process: half an answer is of no use. */
   readonly outputBytesMax?: number;
   /** Gets standard output as it comes; then none of it is collected. */
@@ -48,7 +49,12 @@ export function runProcess(command: string, args: readonly string[], options: Pr
   options.signal?.throwIfAborted();
   return new Promise((resolve, reject) => {
     // A process group of its own, so that a kill reaches what the program itself started.
-    const child = spawn(command, args, { detached: true, stdio: ['ignore', 'pipe', 'pipe'], env: { ...options.env } });
+    const child = spawn(command, args, {
+      detached: true,
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...options.env },
+      cwd: options.workingDir,
+    });
     const output = collector(options.outputBytesMax ?? defaultOutputBytesMax);
     const errors = collector(stderrBytesMax);
     let failure: (() => unknown) | undefined;

@@ -28,6 +28,8 @@ export interface ConfinedCommand {
   /** Absolute paths of files and folders, visible under the same names. Nothing else of the machine's data is. */
   readonly readOnly?: readonly string[];
   readonly readWrite?: readonly string[];
+  /** A visible folder, or the folder of a visible file. Default: the root. */
+  readonly workingDir?: string;
   readonly limits?: ConfinedLimits;
 }
 
@@ -99,6 +101,7 @@ export function createConfinement(options: ConfinementOptions = {}): Confinement
         timeoutMs: command.timeoutMs ?? defaultTimeoutMs,
         signal: command.signal,
         env: environment,
+        workingDir: command.workingDir,
         onOutput: command.onOutput,
         ...(command.outputBytesMax === undefined ? {} : { outputBytesMax: command.outputBytesMax }),
       });
@@ -122,13 +125,14 @@ function limitArguments(limits: ConfinedLimits = {}): string[] {
   return args;
 }
 
-function cageArguments(command: Pick<ConfinedCommand, 'readOnly' | 'readWrite'>): string[] {
+function cageArguments(command: Pick<ConfinedCommand, 'readOnly' | 'readWrite' | 'workingDir'>): string[] {
   const args = ['--unshare-all', '--new-session', '--cap-drop', 'ALL', '--uid', insideUser, '--gid', insideUser, '--clearenv'];
   for (const [name, value] of Object.entries(environment)) args.push('--setenv', name, value);
   args.push(...systemBinds(), '--proc', '/proc', '--dev', '/dev', '--tmpfs', '/tmp');
   // Folders before what lies in them, so that a read-only file inside a writable folder stays read-only.
   for (const path of command.readWrite ?? []) args.push('--bind', path, path);
   for (const path of command.readOnly ?? []) args.push('--ro-bind', path, path);
+  args.push('--chdir', command.workingDir ?? '/');
   return args;
 }
 
@@ -170,7 +174,12 @@ async function findObstacle(bubblewrap: string): Promise<string | undefined> {
 function launchDetached(args: readonly string[], daemon: ConfinedDaemon, caged: boolean): Promise<{ processId: number }> {
   return new Promise((resolve, reject) => {
     const log = openSync(daemon.logPath, 'a', 0o600);
-    const child = spawn('prlimit', args, { detached: true, stdio: ['ignore', log, log, 'pipe'], env: { ...environment } });
+    const child = spawn('prlimit', args, {
+      detached: true,
+      stdio: ['ignore', log, log, 'pipe'],
+      env: { ...environment },
+      cwd: daemon.workingDir,
+    });
     closeSync(log);
     child.unref();
     const info = child.stdio[3] as Readable;

@@ -2,7 +2,7 @@
  * How QEMU is told to open layers: every file of a chain by name, format and order. Nothing is left to probing or to what headers say,
  * because a guest, or an uploaded file, may have put something there.
  */
-import { basename } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import type { LayerFile } from './layer-paths.ts';
 import { nodeNameOf } from './node-names.ts';
 
@@ -34,10 +34,24 @@ export function blockNode(file: LayerFile, options: NodeOptions): BlockNode {
     driver: file.format,
     ...(options.isNamed === true ? { 'node-name': names.format } : {}),
     ...access.format,
-    file: { driver: 'file', filename: file.path, ...(options.isNamed === true ? { 'node-name': names.file } : {}), ...access.file },
+    ...(file.format === 'qcow2' && options.access !== 'writable' ? frozenCache : {}),
+    file: { driver: 'file', filename: fileNameOf(file), ...(options.isNamed === true ? { 'node-name': names.file } : {}), ...access.file },
     ...(file.format === 'qcow2' ? { backing: options.backing } : {}),
   };
 }
+
+/**
+ * The name by which headers know the file, relative to the folder of any layer (`workingDirOf`): a node whose backing file is called as its
+ * header says keeps a plain name. Any other gets a name that spells out all that is below it, and then what QEMU does with a chain takes time that
+ * grows with the square of its length (a snapshot above 200 layers 27 ms instead of 3, opening them 1.7 s instead of 0.2).
+ */
+const fileNameOf = ({ path }: LayerFile): string => join('..', basename(dirname(path)), basename(path));
+
+/** Where programs that are given nodes must be started. */
+export const workingDirOf = (file: LayerFile): string => dirname(file.path);
+
+/** Tables of frozen layers that are kept in memory: enough for 4 GiB of the disk at once. A chain may have hundreds of them. */
+const frozenCache = { 'l2-cache-size': 2 ** 20, 'l2-cache-entry-size': 4096 } as const;
 
 /** Trimmed and zeroed ranges must not take space, in the file and in what later becomes of it. */
 const unmapping = { discard: 'unmap', 'detect-zeroes': 'unmap' } as const;

@@ -14,7 +14,7 @@ import { isProcessAlive, waitForEnd } from '../../../lib/processes.ts';
 import type { Confinement } from '../../confinement/run-confined.ts';
 import type { DiskExport, ExportState, LayerChain } from '../contract.ts';
 import { VolumeBackendError } from '../errors.ts';
-import { blockNode, nodeNamesOf } from './block-nodes.ts';
+import { blockNode, nodeNamesOf, workingDirOf } from './block-nodes.ts';
 import {
   type ExportFolder,
   exportFolderOf,
@@ -50,7 +50,8 @@ const loadTimeoutMs = 2_000;
 const quitTimeoutMs = 60_000;
 const killTimeoutMs = 5_000;
 const connectionsMax = 16;
-const limits = { addressSpaceBytes: 8 * 1024 ** 3, openFiles: 1024 } as const;
+/** A layer that was a top keeps room for 32 MiB of tables, and a live snapshot adds one. */
+const limits = { addressSpaceBytes: 64 * 1024 ** 3, openFiles: 4096 } as const;
 
 export async function openExport(deps: ExportDeps, id: string, chain: LayerChain, options: { readOnly: boolean }): Promise<DiskExport> {
   const folder = exportFolderOf(deps.runtimeDir, id);
@@ -117,6 +118,7 @@ async function start(deps: ExportDeps, plan: Start): Promise<DiskExport> {
     // New overlays appear in the home of the top, and its frozen layers are merged. All else is visible file by file.
     readWrite: [plan.folder.path, ...(top === undefined ? [] : [deps.paths.homeOf(top)])],
     readOnly: plan.files.map((file) => file.path).filter((path) => plan.readOnly || !own.includes(path)),
+    workingDir: workingDirOf(plan.files.at(-1) as LayerFile),
     limits,
     logPath: plan.folder.logPath,
   });

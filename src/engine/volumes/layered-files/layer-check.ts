@@ -7,7 +7,7 @@ import { ProcessError } from '../../../lib/processes.ts';
 import type { Confinement } from '../../confinement/run-confined.ts';
 import { VolumeBackendError } from '../errors.ts';
 import type { LayerCheck, LayerInventory } from '../inventory-contract.ts';
-import { asFileName, blockNode } from './block-nodes.ts';
+import { asFileName, blockNode, workingDirOf } from './block-nodes.ts';
 import type { LayerFile, LayerPaths } from './layer-paths.ts';
 import { nameOf } from './offline-tools.ts';
 import type { OpenMarks } from './open-marks.ts';
@@ -57,6 +57,7 @@ async function check(confinement: Confinement, file: LayerFile, signal: AbortSig
       command: 'qemu-img',
       args: ['check', '--output=json', asFileName(blockNode(file, { access: 'read-only', backing: null }))],
       readOnly: [file.path],
+      workingDir: workingDirOf(file),
       timeoutMs: checkTimeoutMs,
       exitCodes: answers,
       signal,

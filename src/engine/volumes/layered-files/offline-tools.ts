@@ -4,7 +4,7 @@
  */
 import { basename } from 'node:path';
 import type { Confinement } from '../../confinement/run-confined.ts';
-import { asFileName, blockNode, chainNode } from './block-nodes.ts';
+import { asFileName, blockNode, chainNode, workingDirOf } from './block-nodes.ts';
 import type { LayerFile } from './layer-paths.ts';
 
 export interface OfflineTools {
@@ -29,6 +29,7 @@ export function createOfflineTools(confinement: Confinement): OfflineTools {
         args: ['resize', '-q', '--shrink', asFileName(chainNode(bottomFirst, 1)), String(sizeBytes)],
         readOnly: pathsOf(bottomFirst.slice(0, -1)),
         readWrite: pathsOf(bottomFirst.slice(-1)),
+        workingDir: workingDirOf(bottomFirst.at(-1) as LayerFile),
         timeoutMs: 10 * minuteMs,
       });
     },
@@ -39,6 +40,7 @@ export function createOfflineTools(confinement: Confinement): OfflineTools {
         args: ['commit', '-p', '-d', asFileName(chainNode(bottomFirst, 2))],
         readOnly: pathsOf(bottomFirst.slice(0, -2)),
         readWrite: pathsOf(bottomFirst.slice(-2)),
+        workingDir: workingDirOf(bottomFirst.at(-1) as LayerFile),
         timeoutMs: commitTimeoutMs,
         signal,
         onOutput: (chunk) => {
@@ -53,6 +55,7 @@ export function createOfflineTools(confinement: Confinement): OfflineTools {
         command: 'qemu-img',
         args: ['rebase', '-q', '-u', '-F', backing.format, '-b', backing.name, asFileName(node)],
         readWrite: [file.path],
+        workingDir: workingDirOf(file),
       });
     },
   };

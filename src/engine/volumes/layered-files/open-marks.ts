@@ -10,7 +10,7 @@ import { replaceBytesDurably } from '../../../lib/durable-files.ts';
 import { isProcessAlive } from '../../../lib/processes.ts';
 import type { Confinement } from '../../confinement/run-confined.ts';
 import { VolumeBackendError } from '../errors.ts';
-import { asFileName, blockNode } from './block-nodes.ts';
+import { asFileName, blockNode, workingDirOf } from './block-nodes.ts';
 import { findStorageDaemon } from './find-process.ts';
 import type { LayerFile, LayerPaths } from './layer-paths.ts';
 
@@ -79,6 +79,7 @@ async function repairLeaks(confinement: Confinement, file: LayerFile): Promise<v
     command: 'qemu-img',
     args: ['check', '-q', '-r', 'leaks', asFileName(node)],
     readWrite: [file.path],
+    workingDir: workingDirOf(file),
     timeoutMs: checkTimeoutMs,
     exitCodes: [0, leaksRemain],
   });
