@@ -94,6 +94,17 @@ export class TestDisk {
     this.#changes = this.#changes.union(range);
   }
 
+  /** Makes zeroes that take no room. */
+  discard(offsetBytes: number, lengthBytes: number): void {
+    this.write(offsetBytes, Buffer.alloc(lengthBytes));
+    this.#allocated = this.#allocated.subtract(ExtentSet.of([[offsetBytes, offsetBytes + lengthBytes]]));
+  }
+
+  /** From now on it says of a range that it is empty, whatever it holds. */
+  denyAllocation(offsetBytes: number, lengthBytes: number): void {
+    this.#allocated = this.#allocated.subtract(ExtentSet.of([[offsetBytes, offsetBytes + lengthBytes]]));
+  }
+
   resize(sizeBytes: number): void {
     const fd = openSync(this.path, 'r+');
     ftruncateSync(fd, sizeBytes);

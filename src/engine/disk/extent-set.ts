@@ -62,6 +62,13 @@ export class ExtentSet {
     for (let i = 0; i < this.#bounds.length; i += 2) yield [at(this.#bounds, i), at(this.#bounds, i + 1)];
   }
 
+  /** What lies within [start, end), cut off there. */
+  *within(startBytes: number, endBytes: number): Generator<ByteRange, void, undefined> {
+    for (let i = this.#firstEndingAfter(startBytes); i < this.#bounds.length && at(this.#bounds, i) < endBytes; i += 2) {
+      yield [Math.max(startBytes, at(this.#bounds, i)), Math.min(endBytes, at(this.#bounds, i + 1))];
+    }
+  }
+
   /** Whether every byte of [start, end) is in the set. */
   covers(startBytes: number, endBytes: number): boolean {
     if (endBytes <= startBytes) return true;

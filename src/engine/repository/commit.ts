@@ -31,6 +31,30 @@ export interface CommitFigures {
   readonly readBytes: number;
   /** Bytes that the session added to the store, without the commit itself. */
   readonly storedBytes: number;
+  /** Absent when there was nothing to audit. Here, so that whoever finds the commit of an attempt whose answer was lost learns of it. */
+  readonly audit?: AuditFigures;
+}
+
+/** The random sample of chunks that a session would have taken on trust. */
+export interface AuditFigures {
+  /** With it the same chunks are chosen again. */
+  readonly seed: number;
+  /** How many were read. */
+  readonly chunks: number;
+  /** Something that was not as it was said to be. Then everything was read, and the backup is whole. */
+  readonly finding?: AuditFinding;
+}
+
+export interface AuditFinding {
+  /**
+   * `changes`: a chunk differs from the base, and was not among the changes since. Backups made from that base, or in the same way, may lack
+   * changes, too. `allocation`: the disk holds data where it says that it holds none. Backups of it made before may lack data.
+   */
+  readonly wrong: 'changes' | 'allocation';
+  /** Of the first such chunk. */
+  readonly offsetBytes: number;
+  /** What the session would have been made from; absent for a full backup. */
+  readonly baseSession?: string;
 }
 
 export interface Commit {

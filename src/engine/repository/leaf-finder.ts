@@ -42,6 +42,11 @@ export class LeafFinder {
     return await this.#reference(0, leafIndex);
   }
 
+  /** The node above 128 leaves, of which the first is `group` × 128. Undefined for a hole. Throws `UnreadableNode`. */
+  async groupAt(group: number): Promise<MapNode | undefined> {
+    return group >= FAN_OUT ** (this.#map.topLevel - 1) ? undefined : await this.#node(1, group);
+  }
+
   async #reference(level: number, index: number): Promise<NodeReference> {
     if (level === this.#map.topLevel) return this.#map.top;
     const parent = await this.#node(level + 1, Math.floor(index / FAN_OUT));

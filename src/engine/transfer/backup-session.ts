@@ -14,6 +14,7 @@ import { FAN_OUT, objectNames } from '../repository/format.ts';
 import type { FinishedPack } from '../repository/pack-writer.ts';
 import { type PackReferences, ReferenceCounts } from '../repository/reference-counts.ts';
 import { guarded } from '../repository/store-access.ts';
+import { AuditFailure } from './audit.ts';
 import type { BackupWork } from './backup-work.ts';
 import { countChunks } from './chunk-mask.ts';
 import { type DomainTools, toolsOf } from './domain-access.ts';
@@ -150,7 +151,8 @@ async function* tasksOf({ plan, writer }: Session): AsyncGenerator<BackupTask, v
 }
 
 async function takeResults(session: Session, { task, results }: RunningTask): Promise<void> {
-  for (const [i, { leaf, readBytes, references }] of (await results).entries()) {
+  for (const [i, { leaf, readBytes, references, finding }] of (await results).entries()) {
+    if (finding !== undefined) throw new AuditFailure(finding, 1);
     for (const [pack, change] of references) session.references.add(pack, change);
     const encoded = leaf?.encoded === undefined ? undefined : bufferOf(leaf.encoded);
     if (leaf !== undefined) await session.writer.put((task[i] as LeafTask).leafIndex, bufferOf(leaf.id), encoded);

@@ -20,4 +20,5 @@ export interface BackupWork {
   readonly keys: DomainKeys;
   /** One 32-bit counter: the next sequence number of a pack. */
   readonly sequence: SharedArrayBuffer;
+  readonly auditSeed: number;
 }

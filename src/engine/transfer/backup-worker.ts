@@ -26,6 +26,7 @@ import type { FrameAddress } from '../repository/pack-format.ts';
 import type { PackWriter } from '../repository/pack-writer.ts';
 import { hasChunk, stretchesOf } from './chunk-mask.ts';
 import { type DomainTools, openAccess } from './domain-access.ts';
+import { LeafAuditor } from './leaf-audit.ts';
 import { SessionPacks } from './session-packs.ts';
 import type { AbandonedPacks, BackupContext, BackupLeafResult, BackupTask, BackupWorkerEnd, LeafTask } from './worker-protocol.ts';
 
@@ -37,6 +38,7 @@ export class BackupWorker {
   readonly #context: BackupContext;
   readonly #tools: DomainTools;
   readonly #reader: DiskReader;
+  readonly #auditor: LeafAuditor;
   readonly #packs: SessionPacks;
   readonly #recent: RecentChunks;
   readonly #segments: Segment[];
@@ -48,7 +50,8 @@ export class BackupWorker {
   constructor(context: BackupContext) {
     this.#context = context;
     this.#tools = openAccess(context.access);
-    this.#reader = openDisk(context.source);
+    this.#reader = openDisk(context.source, { expectedBytes: context.readBytes });
+    this.#auditor = new LeafAuditor(this.#reader, this.#tools.hasher, context.auditSeed);
     this.#recent = new RecentChunks(context.recent);
     this.#segments = context.segments.map((handle) => new Segment(handle, this.#tools.hasher));
     const { session } = context;
@@ -65,6 +68,8 @@ export class BackupWorker {
   async #makeLeaf(task: LeafTask): Promise<BackupLeafResult> {
     const base = task.base === undefined ? undefined : { id: Buffer.from(task.base.id), address: task.base.address };
     const before = base === undefined ? new MapNode(0) : await this.#tools.nodes.read(base, 0);
+    const finding = this.#context.isIncremental ? this.#auditor.check(before, task) : undefined;
+    if (finding !== undefined) return { readBytes: 0, references: [], finding };
     const after = before.copy();
     for (let index = 0; index < FAN_OUT; index += 1) {
       if (hasChunk(task.changed, index) && !hasChunk(task.read, index)) after.setHole(index);

@@ -9,27 +9,28 @@
  * A failed or aborted session removes its packs, unless the commit was tried: an error there may hide a success, so the name is fenced
  * first, and when the fence loses, the backup exists.
  *
- * A base that cannot be read costs a full read, never the backup.
+ * A base that cannot be read, or that the sampled audit catches out, costs a full read, never the backup.
  */
-
+import { randomInt } from 'node:crypto';
 import { crashPoint } from '../../lib/crash-points.ts';
 import { messageOf } from '../../lib/errors.ts';
 import type { DiskReader } from '../disk/contract.ts';
 import { ExtentSet } from '../disk/extent-set.ts';
 import { openDisk } from '../disk/open-disk.ts';
-import { type Commit, putCommit, putFence, readCommit } from '../repository/commit.ts';
+import { type AuditFigures, type Commit, putCommit, putFence, readCommit } from '../repository/commit.ts';
 import { isDamage, isRepositoryError, RepositoryError, type RepositoryErrorKind } from '../repository/errors.ts';
 import { CHUNK_BYTES, checkSession } from '../repository/format.ts';
 import { createRecentChunks } from '../repository/index/recent-chunks.ts';
 import type { Repository } from '../repository/repository.ts';
 import { isTombstoned } from '../repository/tombstone.ts';
+import { AuditFailure, auditSample, describeFinding } from './audit.ts';
 import { type BackupBase, runBackupSession, type SessionResult } from './backup-session.ts';
 import type { BackupWork, TransferDeps } from './backup-work.ts';
 import type { BackupOrder, BackupOutcome, MoverCallOptions } from './contract.ts';
-import { accessOf } from './domain-access.ts';
+import { accessOf, toolsOf } from './domain-access.ts';
 import { findOutcome, outcomeOf, removePacks, settleFormerSessions } from './former-sessions.ts';
 import type { IndexLease } from './index-cache.ts';
-import { type BackupPlan, planBackup } from './leaf-plan.ts';
+import { type BackupPlan, planBackup, planWholeDisk } from './leaf-plan.ts';
 import type { BackupContext } from './worker-protocol.ts';
 
 export async function runBackup(
@@ -43,8 +44,10 @@ export async function runBackup(
   const earlier =
     (await settleFormerSessions(repository, keys, order.formerSessions, deps.now)) ?? (await findOutcome(repository, keys, order.session));
   if (earlier !== undefined) return earlier;
-  const work: BackupWork = { deps, order, options, repository, keys, sequence: new SharedArrayBuffer(4) };
-  const reader = openDisk(order.source);
+  const [sequence, auditSeed] = [new SharedArrayBuffer(4), randomInt(2 ** 31)];
+  const work: BackupWork = { deps, order, options, repository, keys, sequence, auditSeed };
+  // The bulk is read by the workers.
+  const reader = openDisk(order.source, { expectedBytes: 0 });
   try {
     return await backUp(work, reader);
   } finally {
@@ -54,18 +57,40 @@ export async function runBackup(
 
 async function backUp(work: BackupWork, reader: DiskReader): Promise<BackupOutcome> {
   const found = await findBase(work);
-  if (typeof found === 'object') {
-    try {
-      return await attempt(work, reader, found);
-    } catch (error) {
-      // Only a node of the base's map can be damaged here: everything else was just written.
-      if (!isDamage(error)) throw error;
-      work.deps.log.warn({ error: error.message, session: found.commit.session }, 'the base of a backup is damaged, everything is read');
-      return { ...(await attempt(work, reader, undefined)), baseProblem: error.message };
-    }
+  if (found === undefined) return await backUpAll(work, reader);
+  if (typeof found === 'string') return { ...(await backUpAll(work, reader)), baseProblem: found };
+  try {
+    return await backUpChanges(work, reader, found);
+  } catch (error) {
+    if (error instanceof AuditFailure) return await backUpAll(work, reader, error);
+    // Only a node of the base's map can be damaged here: everything else was just written.
+    if (!isDamage(error)) throw error;
+    work.deps.log.warn({ error: error.message, session: found.commit.session }, 'the base of a backup is damaged, everything is read');
+    return { ...(await backUpAll(work, reader)), baseProblem: error.message };
   }
-  const outcome = await attempt(work, reader, undefined);
-  return found === undefined ? outcome : { ...outcome, baseProblem: found };
+}
+
+/** Throws `AuditFailure` when the base and the changes since turn out not to add up to the disk. */
+async function backUpChanges(work: BackupWork, reader: DiskReader, base: BackupBase): Promise<BackupOutcome> {
+  const { repository, keys, auditSeed: seed } = work;
+  const { map } = base.commit;
+  const plan = planBackup(reader, { changed: base.changed, sizeBytes: map.sizeBytes });
+  const audit = await auditSample({ reader, ranges: plan, seed, base: { map, tools: toolsOf(repository.store, repository.id, keys) } });
+  if (audit.finding !== undefined) throw new AuditFailure(audit.finding, audit.chunks);
+  return await attempt(work, reader, plan, { seed, chunks: audit.chunks }, base);
+}
+
+/** Reads everything that the disk holds; when its word for that cannot be taken, everything. */
+async function backUpAll(work: BackupWork, reader: DiskReader, failure?: AuditFailure): Promise<BackupOutcome> {
+  const { auditSeed: seed, order, deps } = work;
+  const plan = planBackup(reader, undefined);
+  const own = failure === undefined ? await auditSample({ reader, ranges: plan, seed }) : undefined;
+  const { chunks, finding } = own ?? failure ?? { chunks: 0 };
+  if (finding === undefined) return await attempt(work, reader, plan, { seed, chunks });
+  const baseSession = order.base === undefined ? {} : { baseSession: order.base.session };
+  const audit = { seed, chunks, finding: { ...finding, ...baseSession } };
+  deps.log.error({ ...audit, session: order.session }, `${describeFinding(finding)}: everything is read`);
+  return await attempt(work, reader, finding.wrong === 'allocation' ? planWholeDisk(reader) : plan, audit);
 }
 
 /** What is wrong with the base, and not with the way to it. */
@@ -88,16 +113,21 @@ async function findBase({ order, repository, keys, deps }: BackupWork): Promise<
   }
 }
 
-async function attempt(work: BackupWork, reader: DiskReader, base: BackupBase | undefined): Promise<BackupOutcome> {
+async function attempt(
+  work: BackupWork,
+  reader: DiskReader,
+  plan: BackupPlan,
+  audit: AuditFigures,
+  base?: BackupBase,
+): Promise<BackupOutcome> {
   const { order, deps, repository, keys, options } = work;
-  const plan = planBackup(reader, base === undefined ? undefined : { changed: base.changed, sizeBytes: base.commit.map.sizeBytes });
   // Without anything to read there is nothing to look up, and nothing to learn.
   const lease = plan.readBytes === 0 ? undefined : await deps.indexes.acquire(repository, keys, order.repository.cacheDir);
   let committed = false;
   try {
     const context = await contextOf(work, plan, lease, base === undefined);
     const result = await runBackupSession(work, reader, plan, base, context);
-    const outcome = await publish(work, result, base);
+    const outcome = await publish(work, result, audit, base);
     committed = true;
     return outcome;
   } catch (error) {
@@ -116,6 +146,9 @@ async function contextOf(work: BackupWork, plan: BackupPlan, lease: IndexLease |
     source: order.source,
     sequence,
     recent: createRecentChunks(Math.ceil(plan.readBytes / CHUNK_BYTES)),
+    readBytes: plan.readBytes,
+    isIncremental: !isFull,
+    auditSeed: work.auditSeed,
     ...(await prepareIndex(work, lease, isFull)),
   };
 }
@@ -133,7 +166,7 @@ async function prepareIndex({ order, options, deps }: BackupWork, lease: IndexLe
   }
 }
 
-async function publish(work: BackupWork, result: SessionResult, base: BackupBase | undefined): Promise<BackupOutcome> {
+async function publish(work: BackupWork, result: SessionResult, audit: AuditFigures, base: BackupBase | undefined): Promise<BackupOutcome> {
   const { order, repository, keys, deps } = work;
   const commit: Commit = {
     session: order.session,
@@ -143,7 +176,7 @@ async function publish(work: BackupWork, result: SessionResult, base: BackupBase
     root: result.root,
     packs: result.packs,
     committedAt: deps.now().toISOString(),
-    figures: result.figures,
+    figures: { ...result.figures, ...(audit.chunks === 0 ? {} : { audit }) },
     description: order.describe,
   };
   crashPoint('backup.before-commit');

@@ -1,4 +1,5 @@
-import type { DiskSource } from '../disk/contract.ts';
+import type { DiskSource, LayerTarget } from '../disk/contract.ts';
+import type { AuditFigures } from '../repository/commit.ts';
 
 /**
  * What the service asks of the data mover, as plain data that crosses a process boundary.
@@ -60,6 +61,8 @@ export interface BackupOutcome {
   readonly storedBytes: number;
   /** Why the base could not be used, when it could not: then everything was read. */
   readonly baseProblem?: string;
+  /** Absent when there was nothing to audit. */
+  readonly audit?: AuditFigures;
 }
 
 export interface RestoreOrder {
@@ -80,9 +83,43 @@ export interface RestoreOutcome {
   readonly writtenBytes: number;
 }
 
+/** A restore onto what a disk holds already: only what differs is fetched and written. */
+export interface RestoreOntoOrder {
+  readonly repository: RepositoryAddress;
+  readonly domain: string;
+  readonly session: string;
+  /** What the disk holds now, frozen. At least of the size of the disk in the backup; what it holds behind that becomes zeroes. */
+  readonly current: DiskSource;
+  /** An overlay on `current`, of its size: made anew and whole. It is removed when the restore fails or is aborted. */
+  readonly target: LayerTarget;
+  /** A commit that `current` is known by, with the ranges that may differ from it (as in a backup's base). Absent: all of the disk is compared. */
+  readonly known?: { readonly session: string; readonly root: string; readonly changed: string };
+}
+
+export type RestoreOntoOutcome =
+  | {
+      readonly kind: 'restored';
+      /** The commit's. The overlay on `current` holds exactly that disk, and zeroes behind its end. */
+      readonly root: string;
+      /** The ranges that the overlay holds, data and zeroes (`ExtentSet.encode`, base64). */
+      readonly written: string;
+      readonly writtenBytes: number;
+      /** What was read of `current` to find out what differs. */
+      readonly comparedBytes: number;
+      /** Why `known` could not be used, when it could not: then all of the disk was compared. */
+      readonly knownProblem?: string;
+      /** Absent when there was nothing to audit. */
+      readonly audit?: AuditFigures;
+    }
+  /** `current` cannot be read, so that nothing can be made on it. There is no overlay. */
+  | { readonly kind: 'unreadable'; readonly reason: string };
+
 export interface MoverCallOptions {
   readonly signal: AbortSignal;
-  /** `totalBytes` is what will be read (backup) or written (restore). At most a few calls a second. */
+  /**
+   * `totalBytes` is what will be read (backup), written (restore), or compared and then written, as far as that is known (restore onto a disk): it
+   * grows while differences are found. At most a few calls a second.
+   */
   readonly onProgress?: (doneBytes: number, totalBytes: number) => void;
 }
 
@@ -100,6 +137,7 @@ export interface DataMover {
   initRepository(repository: RepositoryAddress): Promise<void>;
   backup(order: BackupOrder, options: MoverCallOptions): Promise<BackupOutcome>;
   restore(order: RestoreOrder, options: RestoreCallOptions): Promise<RestoreOutcome>;
+  restoreOnto(order: RestoreOntoOrder, options: RestoreCallOptions): Promise<RestoreOntoOutcome>;
   /** Writes the tombstone of a session: its backup is not live any more, or never will be. Repeatable. */
   tombstone(repository: RepositoryAddress, domain: string, session: string): Promise<void>;
   stop(): Promise<void>;

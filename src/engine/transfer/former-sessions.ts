@@ -12,12 +12,23 @@ import type { FinishedPack } from '../repository/pack-writer.ts';
 import type { DomainKeys, Repository } from '../repository/repository.ts';
 import { isTombstoned, putTombstone } from '../repository/tombstone.ts';
 import type { ObjectStore } from '../stores/contract.ts';
+import { describeFinding } from './audit.ts';
 import type { BackupOutcome } from './contract.ts';
 
 export function outcomeOf(commit: Commit, commitBytes: number): BackupOutcome {
   const { session, root, map, figures } = commit;
-  const { objectCount, readBytes, storedBytes } = figures;
-  return { session, root, sizeBytes: map.sizeBytes, objectCount, readBytes, storedBytes: storedBytes + commitBytes };
+  const { objectCount, readBytes, storedBytes, audit } = figures;
+  const baseProblem = audit?.finding?.baseSession === undefined ? {} : { baseProblem: describeFinding(audit.finding) };
+  return {
+    session,
+    root,
+    sizeBytes: map.sizeBytes,
+    objectCount,
+    readBytes,
+    storedBytes: storedBytes + commitBytes,
+    ...baseProblem,
+    ...(audit === undefined ? {} : { audit }),
+  };
 }
 
 /** The outcome of a session that committed and is live. */

@@ -8,12 +8,16 @@ export interface LeafPlan {
   readonly leafIndex: number;
   readonly changed: ChunkMask;
   readonly read: ChunkMask;
+  /** What the disk may hold in the whole leaf. */
+  readonly allocated: ChunkMask;
 }
 
+/** All in whole chunks. */
 export interface BackupPlan {
   readonly changed: ExtentSet;
   readonly read: ExtentSet;
   readonly readBytes: number;
+  readonly allocated: ExtentSet;
 }
 
 /**
@@ -22,7 +26,7 @@ export interface BackupPlan {
  */
 export function planBackup(reader: DiskReader, base: { readonly changed: ExtentSet; readonly sizeBytes: number } | undefined): BackupPlan {
   const allocated = reader.allocated().alignTo(CHUNK_BYTES);
-  if (base === undefined) return { changed: allocated, read: allocated, readBytes: allocated.totalBytes };
+  if (base === undefined) return planOfAll(allocated);
   const ends = ExtentSet.of(
     base.sizeBytes === reader.sizeBytes
       ? []
@@ -34,8 +38,15 @@ export function planBackup(reader: DiskReader, base: { readonly changed: ExtentS
   const diskEnd = Math.ceil(reader.sizeBytes / LEAF_BYTES) * LEAF_BYTES;
   const changed = base.changed.union(ends).alignTo(CHUNK_BYTES).clamp(diskEnd);
   const read = changed.intersect(allocated);
-  return { changed, read, readBytes: read.totalBytes };
+  return { changed, read, readBytes: read.totalBytes, allocated };
 }
+
+/** Of a disk whose word for what it holds cannot be taken. */
+export function planWholeDisk(reader: DiskReader): BackupPlan {
+  return planOfAll(ExtentSet.of([[0, reader.sizeBytes]]).alignTo(CHUNK_BYTES));
+}
+
+const planOfAll = (ranges: ExtentSet): BackupPlan => ({ changed: ranges, read: ranges, readBytes: ranges.totalBytes, allocated: ranges });
 
 function chunkAround(offsetBytes: number): readonly [number, number] {
   const start = Math.floor(offsetBytes / CHUNK_BYTES) * CHUNK_BYTES;
@@ -44,13 +55,21 @@ function chunkAround(offsetBytes: number): readonly [number, number] {
 
 /** The leaves that a plan touches, ascending. */
 export function* leavesOf(plan: BackupPlan): Generator<LeafPlan, void, undefined> {
-  const reads = masksOf(plan.read);
-  let next = reads.next();
+  const readIn = inStep(plan.read);
+  const allocatedIn = inStep(plan.allocated.intersect(plan.changed.alignTo(LEAF_BYTES)));
   for (const { leafIndex, mask } of masksOf(plan.changed)) {
-    while (!next.done && next.value.leafIndex < leafIndex) next = reads.next();
-    const read = !next.done && next.value.leafIndex === leafIndex ? next.value.mask : emptyMask();
-    yield { leafIndex, changed: mask, read };
+    yield { leafIndex, changed: mask, read: readIn(leafIndex), allocated: allocatedIn(leafIndex) };
   }
+}
+
+/** The masks of some ranges, for whoever asks in ascending order. */
+function inStep(ranges: ExtentSet): (leafIndex: number) => ChunkMask {
+  const masks = masksOf(ranges);
+  let next = masks.next();
+  return (leafIndex) => {
+    while (!next.done && next.value.leafIndex < leafIndex) next = masks.next();
+    return !next.done && next.value.leafIndex === leafIndex ? next.value.mask : emptyMask();
+  };
 }
 
 function* masksOf(ranges: ExtentSet): Generator<{ readonly leafIndex: number; readonly mask: ChunkMask }, void, undefined> {
