@@ -1,0 +1,106 @@
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { DiskReader } from '../../src/engine/disk/contract.ts';
+import { ExtentSet } from '../../src/engine/disk/extent-set.ts';
+import { type OpenDiskOptions, openDisk } from '../../src/engine/disk/open-disk.ts';
+import { extentsFileOf } from '../../src/engine/disk/raw-layer.ts';
+import { type Dice, dice } from '../support/dice.ts';
+import { bytesByQemu, dataByQemu, inPairs, makeRandomDisks, type RandomDisk, removeDisk, writeContents } from '../support/random-disks.ts';
+
+/**
+ * Our reader against QEMU's, on disks with random histories. `STILLPOINT_READER_DISKS` sets how many, each of two or three files on average;
+ * `STILLPOINT_TEST_SEED` repeats a run, or (with one disk) a single disk.
+ */
+const diskCount = Number(process.env.STILLPOINT_READER_DISKS ?? 96);
+const firstSeed = Number(process.env.STILLPOINT_TEST_SEED ?? Math.floor(Math.random() * 2 ** 31));
+const batchSize = 16;
+const randomReads = 12;
+const patienceMs = 60_000 + diskCount * 3000;
+
+const modes: Readonly<Record<string, OpenDiskOptions>> = {
+  'through the page cache': { directFromBytes: Number.POSITIVE_INFINITY },
+  'past the page cache': { directFromBytes: 0 },
+};
+
+let folder: string;
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), 'direct-reader-'));
+  writeContents(folder);
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+const wholeOf = (sizeBytes: number): ExtentSet => ExtentSet.of([[0, sizeBytes]]);
+
+function readAll(reader: DiskReader, stepBytes: number): Buffer {
+  const bytes = Buffer.alloc(reader.sizeBytes, 0xee);
+  for (let at = 0; at < bytes.length; at += stepBytes) reader.readSync(bytes.subarray(at, at + stepBytes), at);
+  return bytes;
+}
+
+/** Not by `expect`: a difference is one number, not two disks. */
+function mustEqual(got: Buffer, wanted: Buffer, what: string): void {
+  if (got.equals(wanted)) return;
+  const at = got.findIndex((byte, index) => byte !== wanted[index]);
+  throw new Error(`${what} differs at ${at}: ${got[at]} instead of ${wanted[at]}`);
+}
+
+function checkReads(reader: DiskReader, wanted: Buffer, random: Dice): void {
+  const stepBytes = random.pick([512, 4096, 65_536, 100_001, 1_048_576, 4_194_304]);
+  mustEqual(readAll(reader, stepBytes), wanted, `the disk read in steps of ${stepBytes}`);
+  for (let i = 0; i < randomReads; i += 1) {
+    const start = random.below(wanted.length);
+    const end = Math.min(wanted.length, start + random.below(random.pick([10, 5000, 300_000])));
+    const got = Buffer.alloc(end - start, 0xee);
+    reader.readSync(got, start);
+    mustEqual(got, wanted.subarray(start, end), `a read of [${start}, ${end})`);
+  }
+}
+
+function checkAllocated(allocated: ExtentSet, wanted: Buffer, byQemu: ExtentSet, disk: RandomDisk): void {
+  if (!allocated.clamp(wanted.length).equals(allocated)) throw new Error('more is allocated than the disk is long');
+  for (const [start, end] of wholeOf(wanted.length).subtract(allocated).ranges()) {
+    mustEqual(wanted.subarray(start, end), Buffer.alloc(end - start), `what is not allocated, from ${start}`);
+  }
+  // Notes beside a raw base say more than the file system does, which counts in blocks.
+  if (existsSync(extentsFileOf(disk.layers[0]?.path ?? ''))) return;
+  const missing = byQemu.subtract(allocated);
+  if (!missing.isEmpty) throw new Error(`QEMU has data at ${JSON.stringify([...missing.ranges()])}, which is not allocated`);
+}
+
+function checkDisk(disk: RandomDisk, wanted: Buffer, byQemu: ExtentSet): void {
+  for (const [mode, options] of Object.entries(modes)) {
+    try {
+      const reader = openDisk(disk, options);
+      try {
+        checkReads(reader, wanted, dice(disk.seed));
+        checkAllocated(reader.allocated(), wanted, byQemu, disk);
+      } finally {
+        reader.close();
+      }
+    } catch (error) {
+      throw new Error(`disk ${disk.seed}, ${mode}: ${error}\n${disk.history.join('\n')}`, { cause: error });
+    }
+  }
+}
+
+describe('the reader of frozen disks', () => {
+  it(`reads what QEMU reads, whatever happened to a disk`, { timeout: patienceMs }, async () => {
+    process.stdout.write(`disks with a random history: ${diskCount}, STILLPOINT_TEST_SEED=${firstSeed}\n`);
+    let layerCount = 0;
+    for (let done = 0; done < diskCount; done += batchSize) {
+      const seeds = Array.from({ length: Math.min(batchSize, diskCount - done) }, (_, i) => firstSeed + done + i);
+      const disks = await makeRandomDisks(seeds, { folder });
+      const bytes = await bytesByQemu(disks, folder);
+      const data = await inPairs(disks, dataByQemu);
+      for (const [i, disk] of disks.entries()) {
+        checkDisk(disk, bytes[i] as Buffer, data[i] as ExtentSet);
+        layerCount += disk.layers.length;
+        removeDisk(disk);
+      }
+    }
+    process.stdout.write(`layers read: ${layerCount}\n`);
+    expect(layerCount).toBeGreaterThanOrEqual(diskCount);
+  });
+});
