@@ -57,7 +57,7 @@ async function checkFiles(world: World): Promise<void> {
   }
   const known = new Set([...before, ...after].map((row) => pathOf(world, row)));
   for (const file of files) {
-    const owner = file.replace(/\.(?:open|extents|new)$/, '').replace(/\.(?:open|extents)$/, '');
+    const owner = file.replace(/(?:\.open|\.extents|\.kept)?(?:\.new)?$/, '');
     if (!known.has(file) && !known.has(owner)) throw new Found(`file ${file} belongs to no row`);
   }
 }

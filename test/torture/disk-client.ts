@@ -1,9 +1,12 @@
 /** Starts the process of the disks, gives it orders, and ends it in good and in bad ways. */
 import { type ChildProcess, fork } from 'node:child_process';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { processes } from '../support/processes.ts';
 import type { Answer, DiskOrders, DiskProcessPlan, Noted, OrderName } from './disk-orders.ts';
 
+/** It is started hundreds of times an hour. */
+const compileCache = join(tmpdir(), 'stillpoint-torture-compile-cache');
 const entry = join(import.meta.dirname, 'disk-process.ts');
 
 /** The process died before it answered. */
@@ -44,7 +47,11 @@ export class DiskClient {
 
   private constructor(plan: DiskProcessPlan, sessions: Map<string, string[]>) {
     this.sessions = sessions;
-    this.#child = fork(entry, [JSON.stringify(plan)], { serialization: 'advanced', stdio: ['ignore', 'pipe', 'pipe', 'ipc'] });
+    this.#child = fork(entry, [JSON.stringify(plan)], {
+      serialization: 'advanced',
+      stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+      env: { ...process.env, NODE_COMPILE_CACHE: compileCache },
+    });
     for (const stream of [this.#child.stdout, this.#child.stderr]) {
       stream?.on('data', (part: Buffer) => {
         this.#output = (this.#output + part.toString('utf8')).slice(-4_000);
@@ -66,6 +73,7 @@ export class DiskClient {
     try {
       await client.order('begin', undefined);
     } catch (error) {
+      await client.kill();
       throw new Error(`the process of the disks did not begin: ${error instanceof Error ? error.stack : error}\n${client.#output}`);
     }
     return client;

@@ -1,4 +1,5 @@
 /** Makes a history from a seed. It keeps its own idea of what there will be, so that most steps find what they are about. */
+import { diskInstants, serviceInstants } from './instants.ts';
 import { RandomSource } from './random-source.ts';
 import { namesOf, type SimpleStep, type Step, type WritePlan } from './steps.ts';
 
@@ -24,54 +25,32 @@ const volumesMax = 5;
 const pointsMax = 8;
 const backupsMax = 6;
 
-/** The marked instants of the disks, by what has to go on for them to be passed. */
-const instants: readonly (readonly [point: string, by: SimpleStep['op']])[] = [
-  ['freeze:planned', 'snapshot'],
-  ['freeze:layer-made', 'snapshot'],
-  ['freeze:switched', 'snapshot'],
-  ['snapshot:transaction:before', 'snapshot'],
-  ['snapshot:transaction:after', 'snapshot'],
-  ['disk:planned', 'create'],
-  ['disk:made', 'create'],
-  ['disk:planned', 'revert'],
-  ['disk:made', 'revert'],
-  ['resize:grown', 'extend'],
-  ['drop:doomed', 'delete'],
-  ['drop:removed', 'delete'],
-  ['base:planned', 'restore'],
-  ['base:written', 'restore-in-place'],
-  ['base:sealed', 'restore'],
-  ['export:planned', 'connect'],
-  ['export:launch:after', 'connect'],
-  ['export:started', 'connect'],
-  ['export:closed', 'disconnect'],
-  ['export:quit:after', 'disconnect'],
-  ['merge:marked', 'tidy'],
-  ['merge:commit:before', 'tidy'],
-  ['merge:commit:after', 'tidy'],
-  ['merge:rebase:after', 'tidy'],
-  ['merge:folded', 'tidy'],
-  ['merge:recorded', 'tidy'],
-  ['tidy:doomed', 'tidy'],
-  ['tidy:removed', 'tidy'],
-];
+/** What sizes are counted in: sectors and clusters of disks alone, or the GiB of volumes. */
+type Unit = 'bytes' | 'gib';
 
-export function generateHistory(seed: number, length: number, options: { kills: boolean }): Step[] {
-  return new Generator(seed, options.kills).history(length);
+export interface GenerateOptions {
+  readonly kills: boolean;
+  readonly unit: Unit;
+}
+
+export function generateHistory(seed: number, length: number, options: GenerateOptions): Step[] {
+  return new Generator(seed, options).history(length);
 }
 
 class Generator {
   readonly #random: RandomSource;
   readonly #kills: boolean;
+  readonly #unit: Unit;
   readonly #volumes: Volume[] = [];
   readonly #points: Point[] = [];
   readonly #backups: Thing[] = [];
   #lastName = 0;
   #lastWrite = 0;
 
-  constructor(seed: number, kills: boolean) {
+  constructor(seed: number, { kills, unit }: GenerateOptions) {
     this.#random = new RandomSource(seed);
     this.#kills = kills;
+    this.#unit = unit;
   }
 
   history(length: number): Step[] {
@@ -190,6 +169,7 @@ class Generator {
   }
 
   #killAtInstant(): Step {
+    const instants = this.#unit === 'bytes' ? diskInstants : serviceInstants;
     const [point, by] = this.#random.pick(instants) ?? ['freeze:planned', 'snapshot'];
     const hits = this.#random.chance(0.8) ? 0 : 1;
     const resume = this.#random.chance(0.6);
@@ -219,7 +199,8 @@ class Generator {
   }
 
   #size(): number {
-    if (this.#random.chance(0.08)) return this.#random.between(1, 6) * gib;
+    if (this.#unit === 'gib') return this.#random.chance(0.8) ? gib : 2 * gib;
+    if (this.#random.chance(0.04)) return this.#random.between(1, 3) * gib;
     if (this.#random.chance(0.15)) return this.#random.between(1, 20_000) * sector;
     return this.#random.between(1, 160) * page;
   }
@@ -321,20 +302,27 @@ class Generator {
   #create(): SimpleStep {
     const as = this.#name('v');
     const from = this.#random.chance(0.6) ? this.#random.pick<Thing>([...this.#points, ...this.#points, ...this.#volumes]) : undefined;
-    const sizeBytes = from === undefined ? this.#size() : from.sizeBytes + (this.#random.chance(0.3) ? this.#random.below(64) * page : 0);
+    const sizeBytes = from === undefined ? this.#size() : this.#grown(from);
     this.#volumes.push({ name: as, sizeBytes, connected: false });
     return { op: 'create', as, sizeBytes, ...(from === undefined ? {} : { from: from.name }) };
   }
 
+  /** A disk that starts from another is as large or larger. */
+  #grown({ sizeBytes }: Thing): number {
+    if (this.#unit === 'gib') return Math.max(1, Math.ceil(sizeBytes / gib) + (this.#random.chance(0.2) ? 1 : 0)) * gib;
+    return sizeBytes + (this.#random.chance(0.3) ? this.#random.below(64) * page : 0);
+  }
+
   #image(): SimpleStep {
     const as = this.#name('i');
-    const sizeBytes = Math.min(this.#size(), 12 * mib);
+    const sizeBytes = this.#unit === 'gib' ? this.#random.between(1, 12 * mib) : Math.min(this.#size(), 12 * mib);
     this.#points.push({ name: as, sizeBytes, volume: undefined });
     return { op: 'image', as, sizeBytes, writes: this.#writes({ name: as, sizeBytes }, 6) };
   }
 
   #extend(volume: Volume): SimpleStep {
-    volume.sizeBytes += this.#random.chance(0.2) ? this.#random.between(1, 300) * sector : this.#random.between(1, 64) * page;
+    if (this.#unit === 'gib') volume.sizeBytes += gib;
+    else volume.sizeBytes += this.#random.chance(0.2) ? this.#random.between(1, 300) * sector : this.#random.between(1, 64) * page;
     return { op: 'extend', volume: volume.name, sizeBytes: volume.sizeBytes };
   }
 

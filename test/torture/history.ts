@@ -1,45 +1,51 @@
-/** Runs a history of steps on a world, and ends what the steps say in the middle of things. */
+/** Runs a history of steps on a stage, and ends what the steps say in the middle of things. */
 import { setTimeout as pause } from 'node:timers/promises';
-import { checkWorld, clearWorld } from './checks.ts';
 import { addTo } from './counts.ts';
-import { DiskProcessDied, OrderFailed } from './disk-client.ts';
-import { beginOperation, type Operation } from './operations.ts';
+import type { Operation, Stage } from './stage.ts';
 import type { SimpleStep, Step } from './steps.ts';
-import type { World } from './world.ts';
 
-export async function runHistory(world: World, steps: readonly Step[], onStep: (index: number) => void): Promise<void> {
-  for (const [index, step] of steps.entries()) {
-    onStep(index);
-    await runStep(world, step);
-    world.counts.steps += 1;
-    addTo(world.counts.byStep, step.op);
-  }
-  onStep(steps.length);
-  await checkWorld(world, { everything: true });
-  await clearWorld(world);
-  await world.disks.stop();
-  world.counts.histories += 1;
+export interface HistoryOptions {
+  readonly onStep: (index: number) => void;
+  /** Without it the run ends with the last step, for a history that is known to fail before its end. */
+  readonly toTheEnd: boolean;
 }
 
-async function runStep(world: World, step: Step): Promise<void> {
+export async function runHistory(stage: Stage, steps: readonly Step[], { onStep, toTheEnd }: HistoryOptions): Promise<void> {
+  for (const [index, step] of steps.entries()) {
+    onStep(index);
+    const startedAt = performance.now();
+    await runStep(stage, step);
+    addTo(stage.counts.msByStep, step.op, performance.now() - startedAt);
+    stage.counts.steps += 1;
+    addTo(stage.counts.byStep, step.op);
+  }
+  if (!toTheEnd) return;
+  onStep(steps.length);
+  const startedAt = performance.now();
+  await stage.check({ everything: true });
+  await stage.clear();
+  addTo(stage.counts.msByStep, 'end', performance.now() - startedAt);
+  stage.counts.histories += 1;
+}
+
+async function runStep(stage: Stage, step: Step): Promise<void> {
   switch (step.op) {
     case 'check':
-      return await checkWorld(world, { everything: false });
+      return await stage.check({ everything: false });
     case 'restart':
-      await world.disks.stop();
-      return await world.startDisks();
+      return await stage.restart();
     case 'together':
-      return await runGroup(world, step.steps, async () => {});
+      return await runGroup(stage, step.steps, async () => {});
     case 'cancel':
-      return await cancel(world, step);
+      return await cancel(stage, step);
     case 'kill-service':
-      return await killService(world, step);
+      return await killService(stage, step);
     case 'kill-daemon':
-      return await killDaemon(world, step);
+      return await killDaemon(stage, step);
     case 'kill-mover':
-      return await killMover(world, step);
+      return await killMover(stage, step);
     default:
-      return await runGroup(world, [step], async () => {});
+      return await runGroup(stage, [step], async () => {});
   }
 }
 
@@ -57,13 +63,14 @@ async function runOperation(operation: Operation, signal: AbortSignal): Promise<
 const never = new AbortController().signal;
 
 /** Begins all, lets `meddle` do its work meanwhile, and waits for all: each has its end here, and none is rejected. */
-async function begin(world: World, steps: readonly SimpleStep[], signal = never): Promise<{ ended: Promise<Outcome[]> }> {
+async function begin(stage: Stage, steps: readonly SimpleStep[], signal = never): Promise<{ ended: Promise<Outcome[]> }> {
   const operations: Operation[] = [];
   for (const step of steps) {
-    const operation = await beginOperation(world, step);
-    if (operation === undefined) continue;
-    operations.push(operation);
-    if (steps.length > 1) addTo(world.counts.byStep, step.op);
+    const made = await stage.begin(step);
+    if (made === undefined) continue;
+    made.beside?.catch(() => undefined);
+    operations.push({ step, at: 0, beside: undefined, ...made });
+    if (steps.length > 1) addTo(stage.counts.byStep, step.op);
   }
   const ends = operations.map((operation) =>
     runOperation(operation, signal).then(
@@ -74,92 +81,78 @@ async function begin(world: World, steps: readonly SimpleStep[], signal = never)
   return { ended: Promise.all(ends) };
 }
 
-async function runGroup(world: World, steps: readonly SimpleStep[], meddle: () => Promise<void>): Promise<void> {
-  const { ended } = await begin(world, steps);
+async function runGroup(stage: Stage, steps: readonly SimpleStep[], meddle: () => Promise<void>): Promise<void> {
+  const { ended } = await begin(stage, steps);
   const [outcomes] = await Promise.all([ended, meddle()]);
   for (const { error } of outcomes) if (error !== undefined) throw error;
-  endWindows(world);
+  endWindows(stage);
 }
 
 /** A moment that was given up is never looked at. */
-function endWindows(world: World): void {
-  for (const volume of world.volumes.values()) volume.window = undefined;
+function endWindows(stage: Stage): void {
+  for (const volume of stage.volumes.values()) volume.window = undefined;
 }
 
-async function cancel(world: World, step: Extract<Step, { op: 'cancel' }>): Promise<void> {
+async function cancel(stage: Stage, step: Extract<Step, { op: 'cancel' }>): Promise<void> {
   const abort = new AbortController();
-  const { ended } = await begin(world, step.steps, abort.signal);
+  const { ended } = await begin(stage, step.steps, abort.signal);
   const timer = setTimeout(() => abort.abort(), step.afterMs);
   const outcomes = await ended;
   clearTimeout(timer);
   for (const { operation, error } of outcomes) {
     if (error === undefined) continue;
-    if (!isCancelled(error)) throw error;
+    if (!stage.isCancellation(error)) throw error;
     await operation.beside;
     await operation.giveUp();
   }
-  endWindows(world);
+  endWindows(stage);
 }
 
-const isCancelled = (error: unknown): boolean =>
-  error instanceof OrderFailed && (error.kind === 'aborted' || error.message.endsWith(': cancelled'));
-
-/** Instants of what happens by itself a moment later are waited for a little. */
-const patienceMs = 700;
-
-async function killService(world: World, step: Extract<Step, { op: 'kill-service' }>): Promise<void> {
-  if (step.at !== undefined) await world.disks.order('arm', step.at);
-  const { ended } = await begin(world, step.steps);
-  const killing = step.at === undefined ? pause(step.afterMs).then(() => world.disks.kill()) : undefined;
+async function killService(stage: Stage, step: Extract<Step, { op: 'kill-service' }>): Promise<void> {
+  if (step.at !== undefined) await stage.arm(step.at);
+  const { ended } = await begin(stage, step.steps);
+  const killing = step.at === undefined ? pause(step.afterMs).then(() => stage.kill()) : undefined;
   const outcomes = await ended;
   await killing;
-  if (step.at !== undefined) await Promise.race([world.disks.ended, pause(patienceMs)]);
-  if (world.disks.isDead) {
-    world.counts.kills.service += 1;
-    if (step.at !== undefined) addTo(world.counts.points, step.at.point);
-    await world.startDisks();
+  if (stage.isDead() || (await stage.diesSoon())) {
+    stage.counts.kills.service += 1;
+    if (step.at !== undefined) addTo(stage.counts.points, step.at.point);
+    await stage.revive();
   } else {
-    await world.disks.order('disarm', undefined);
+    await stage.disarm();
   }
-  await afterDeath(outcomes, step.resume);
-  endWindows(world);
-}
-
-async function afterDeath(outcomes: readonly Outcome[], resume: boolean): Promise<void> {
   for (const { operation, error } of outcomes) {
-    if (error === undefined) continue;
-    if (!(error instanceof DiskProcessDied)) throw error;
-    if (resume) await runOperation(operation, never);
-    else {
-      await operation.beside;
-      await operation.giveUp();
-    }
+    if (error !== undefined) await afterDeath(stage, operation, error, step.resume);
   }
+  endWindows(stage);
 }
 
-async function killDaemon(world: World, step: Extract<Step, { op: 'kill-daemon' }>): Promise<void> {
-  const volume = world.volumes.get(step.volume);
-  await runGroup(world, step.steps, async () => {
+async function afterDeath(stage: Stage, operation: Operation, error: unknown, resume: boolean): Promise<void> {
+  if (!stage.isDeath(error)) throw error;
+  if (resume && stage.canResume) return await runOperation(operation, never);
+  await operation.beside;
+  await operation.giveUp();
+}
+
+async function killDaemon(stage: Stage, step: Extract<Step, { op: 'kill-daemon' }>): Promise<void> {
+  const volume = stage.volumes.get(step.volume);
+  await runGroup(stage, step.steps, async () => {
     await pause(step.afterMs);
     if (volume === undefined) return;
-    const row = await world.database.sql
-      .selectFrom('volume_exports')
-      .select('process_id')
-      .where('volume_id', '=', volume.id)
-      .executeTakeFirst();
-    if (row === undefined || row.process_id === 0) return;
+    const server = await stage.serverOf(volume);
+    if (server === undefined) return;
     volume.inDoubt = true;
-    process.kill(row.process_id, 'SIGKILL');
-    world.counts.kills.daemon += 1;
+    process.kill(server, 'SIGKILL');
+    stage.counts.kills.daemon += 1;
   });
   if (volume?.inDoubt !== true) return;
   await volume.client?.close();
   volume.lose();
 }
 
-async function killMover(world: World, step: Extract<Step, { op: 'kill-mover' }>): Promise<void> {
-  await runGroup(world, step.steps, async () => {
+async function killMover(stage: Stage, step: Extract<Step, { op: 'kill-mover' }>): Promise<void> {
+  await runGroup(stage, step.steps, async () => {
     await pause(step.afterMs);
-    if (await world.disks.killMover()) world.counts.kills.mover += 1;
+    if (await stage.killMover()) stage.counts.kills.mover += 1;
   });
 }

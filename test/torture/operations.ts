@@ -3,40 +3,21 @@
  * in the model when it is done; and how it is undone when it was interrupted and given up.
  */
 import { newId } from '../../src/lib/ids.ts';
-import { connectNbd, type NbdClient, NbdError } from '../support/nbd-client.ts';
+import { connectNbd } from '../support/nbd-client.ts';
 import { missedSectors } from './checks.ts';
+import { beginWindow, performWrites } from './client.ts';
 import { Contents, stamped } from './contents.ts';
 import { OrderFailed } from './disk-client.ts';
 import type { BackupResult, PlannedBase } from './disk-orders.ts';
 import { Found, type PointModel, VolumeModel } from './model.ts';
-import type { SimpleStep, WritePlan } from './steps.ts';
+import type { Made } from './stage.ts';
+import type { SimpleStep } from './steps.ts';
 import type { World } from './world.ts';
 
-export interface Operation {
-  readonly step: SimpleStep;
-  /** In order; one that was interrupted is run again. */
-  readonly parts: readonly ((signal: AbortSignal) => Promise<unknown>)[];
-  at: number;
-  /** Runs beside the parts from the beginning, whatever becomes of them. */
-  readonly beside: Promise<void> | undefined;
-  /** The model's part, once all parts are done. */
-  done(): Promise<void> | void;
-  /** After the process died or the work was cancelled: as the saga's undo and its settling do. */
-  giveUp(): Promise<void>;
-}
-
 type Plan<O extends SimpleStep['op']> = Extract<SimpleStep, { op: O }>;
-type Made = Omit<Operation, 'step' | 'at' | 'beside'> & { readonly beside?: Promise<void> };
 
 /** Undefined: what the step is about is not there. */
-export async function beginOperation(world: World, step: SimpleStep): Promise<Operation | undefined> {
-  const made = await begin(world, step);
-  if (made === undefined) return undefined;
-  made.beside?.catch(() => undefined);
-  return { step, at: 0, beside: undefined, ...made };
-}
-
-async function begin(world: World, step: SimpleStep): Promise<Made | undefined> {
+export async function beginOperation(world: World, step: SimpleStep): Promise<Made | undefined> {
   switch (step.op) {
     case 'create':
       return await create(world, step);
@@ -157,17 +138,19 @@ function connect(world: World, { volume: name, attached }: Plan<'connect'>): Mad
       },
       async () => {
         volume.client = await connectNbd(socketPath);
-        volume.attached = attached;
-        if (attached) {
-          await world.database.sql.deleteFrom('volume_attachments').where('volume_id', '=', volume.id).execute();
-          await world.database.sql.insertInto('volume_attachments').values({ id: newId(), volume_id: volume.id }).execute();
-        }
+        await detach(world, volume);
+        if (attached) await attach(world, volume);
         volume.compare(await world.readThrough(volume.client));
       },
     ],
     done() {},
     giveUp: () => world.disks.order('closeExport', { volumeId: volume.id }),
   };
+}
+
+async function attach(world: World, volume: VolumeModel): Promise<void> {
+  volume.attached = true;
+  await world.database.sql.insertInto('volume_attachments').values({ id: newId(), volume_id: volume.id }).execute();
 }
 
 async function detach(world: World, volume: VolumeModel): Promise<void> {
@@ -196,62 +179,7 @@ function disconnect(world: World, { volume: name }: Plan<'disconnect'>): Made | 
 function write(world: World, { volume: name, writes }: Plan<'write'>): Made | undefined {
   const volume = world.volumes.get(name);
   if (volume?.client === undefined) return undefined;
-  return { parts: [], beside: perform(volume, writes), done() {}, async giveUp() {} };
-}
-
-/** One after the other, each answered before the next is sent. */
-async function perform(volume: VolumeModel, writes: readonly WritePlan[]): Promise<void> {
-  const { client } = volume;
-  if (client === undefined) return;
-  try {
-    for (const one of writes) await performOne(volume, client, one);
-  } catch (error) {
-    // Whoever killed the server knows; anybody else is told.
-    if (!isDisconnected(error)) throw error;
-    if (volume.client !== undefined) volume.lose();
-  }
-}
-
-const isDisconnected = (error: unknown): boolean => error instanceof NbdError && error.errno === 0;
-
-async function performOne(volume: VolumeModel, client: NbdClient, { n, how, at, length }: WritePlan): Promise<void> {
-  if (how === 'flush') {
-    await client.flush();
-    volume.flushed();
-    return;
-  }
-  const bytes = Math.min(length, volume.sizeBytes - at);
-  if (bytes <= 0) return;
-  if (how === 'trim') return await trim(volume, client, at, bytes);
-  if (how === 'data' || how === 'durable') {
-    const data = stamped(n, at, bytes);
-    volume.issue(volume.contents.with(at, data));
-    await client.write(at, data, { durable: how === 'durable' });
-    // QEMU makes such a write of a write and a flush of everything.
-    if (how === 'durable') volume.flushed();
-    return;
-  }
-  volume.issue(volume.contents.withZeroes(at, bytes));
-  await client.zero(at, bytes, { keepSpace: how === 'zero' });
-}
-
-/** What is trimmed may keep its bytes or read as zeroes, sector by sector; nothing else, and from then on always the same. */
-async function trim(volume: VolumeModel, client: NbdClient, at: number, length: number): Promise<void> {
-  const before = volume.contents;
-  const zeroed = before.withZeroes(at, length);
-  volume.issue(zeroed);
-  await client.trim(at, length);
-  const now = before.with(at, await client.read(at, length));
-  for (const sector of now.differences(zeroed)) {
-    if (now.sector(sector).equals(before.sector(sector))) continue;
-    throw new Found(`${volume.name}: trimming ${at}+${length} brought other bytes into sector ${sector}`);
-  }
-  volume.issue(now);
-}
-
-function beginWindow(volume: VolumeModel, writes: readonly WritePlan[]): Promise<void> {
-  volume.window = [volume.contents];
-  return perform(volume, writes);
+  return { parts: [], beside: performWrites(volume, writes), done() {}, async giveUp() {} };
 }
 
 function snapshot(world: World, { volume: name, as, meanwhile }: Plan<'snapshot'>): Made | undefined {

@@ -56,7 +56,13 @@ export class World {
     };
     const plan = { connection: held.connection, volumesPath: join(folder, 'volumes'), runtimeDir, repository };
     const sessions = new Map<string, string[]>();
-    return new World({ folder, held, plan, counts, sessions, disks: await DiskClient.start(plan, sessions) });
+    try {
+      return new World({ folder, held, plan, counts, sessions, disks: await DiskClient.start(plan, sessions) });
+    } catch (error) {
+      await held.drop();
+      await rm(folder, { recursive: true, force: true });
+      throw error;
+    }
   }
 
   get database(): Database {
