@@ -12,10 +12,10 @@ import { ExtentSet } from '../../disk/extent-set.ts';
 import type { Layer, VolumeBackend } from '../contract.ts';
 import { VolumeBackendError } from '../errors.ts';
 import { explainFullDisk } from '../full-disk.ts';
-import { keyOf, type MemoryDisks, needChain, needLayer, refuseIfOpen } from './memory-disks.ts';
+import { keyOf, type MemoryDisks, nameOf, needChain, needLayer, refuseIfOpen, standsOn } from './memory-disks.ts';
 import { closeExport, inspectExport, mergeExport, openExport, snapshotExport } from './memory-exports.ts';
 import { dropSource, prepareTarget, removeTarget, replaceLayer, sealTarget, sourceOf } from './memory-files.ts';
-import { allocatedBytesOf, blockBytes, changesOf, emptyLayer, emptyLayerBytes, makeMemoryLayer, setSize } from './memory-layer.ts';
+import { allocatedBytesOf, blockBytes, changesOf, dropLayer, emptyLayerBytes, makeMemoryLayer, setSize } from './memory-layer.ts';
 import { mergeLayers } from './memory-merge.ts';
 
 export interface MemoryBackendOptions {
@@ -32,7 +32,7 @@ export function createMemoryBackend({ disks, log }: MemoryBackendOptions): Volum
       requireSpace();
       const parent = below.length === 0 ? undefined : needChain(disks, below).at(-1);
       if (parent !== undefined && layer.format === 'raw') throw new VolumeBackendError('mismatch', 'a raw layer cannot stand on another');
-      replaceLayer(disks, layer, makeMemoryLayer(layer, parent));
+      replaceLayer(disks, layer, makeMemoryLayer(layer, parent && nameOf(parent), disks.clock.now()));
     },
     async prepareLayer(layer, below) {
       requireSpace();
@@ -65,11 +65,10 @@ export function createMemoryBackend({ disks, log }: MemoryBackendOptions): Volum
       await removeTarget(disks, layer);
       if (found === undefined) return;
       refuseIfOpen(disks, found);
-      if (disks.layers.values().some((other) => other.below === found)) {
+      if (disks.layers.values().some((other) => standsOn(other, layer))) {
         throw new VolumeBackendError('mismatch', `other layers stand on ${layer.id}`);
       }
-      emptyLayer(found, disks.space);
-      disks.space.give(emptyLayerBytes);
+      dropLayer(found, disks.space);
       disks.layers.delete(keyOf(layer));
       await dropSource(disks, found);
     },

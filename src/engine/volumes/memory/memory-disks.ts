@@ -3,9 +3,11 @@
  * them, and knows nothing of what one of them is doing.
  */
 import { join } from 'node:path';
+import { type Clock, systemClock } from '../../../lib/clock.ts';
 import type { NbdServer } from '../../disk/nbd-server.ts';
-import type { DiskExport, Layer, LayerChain } from '../contract.ts';
+import type { DiskExport, LayerChain } from '../contract.ts';
 import { VolumeBackendError } from '../errors.ts';
+import type { LayerName, TrashedItem } from '../inventory-contract.ts';
 import type { MemoryChain, MemoryLayer } from './memory-layer.ts';
 import { createMemorySpace, type MemorySpace } from './memory-space.ts';
 
@@ -24,8 +26,15 @@ export interface MemoryDisks {
   /** The files that readers were given, by the layer on top. */
   readonly sources: Map<MemoryLayer, MemorySource>;
   readonly space: MemorySpace;
+  readonly clock: Clock;
+  readonly trash: Map<string, TrashedLayer>;
   /** For sockets, and for files that other processes read or write. Its owner removes it. */
   readonly scratchDir: string;
+}
+
+export interface TrashedLayer {
+  readonly layer: MemoryLayer;
+  readonly item: TrashedItem;
 }
 
 export interface MemorySource {
@@ -39,14 +48,18 @@ export interface MemoryDisksOptions {
   readonly capacityBytes?: number;
   /** Kept back: when no more than this is free, new layers are refused. */
   readonly keptBytes?: number;
+  readonly clock?: Clock;
 }
 
-export function createMemoryDisks({ scratchDir, capacityBytes = 2 ** 32, keptBytes = 0 }: MemoryDisksOptions): MemoryDisks {
+export function createMemoryDisks(options: MemoryDisksOptions): MemoryDisks {
+  const { scratchDir, capacityBytes = 2 ** 32, keptBytes = 0, clock = systemClock } = options;
   return {
     layers: new Map(),
     exports: new Map(),
     sources: new Map(),
+    trash: new Map(),
     space: createMemorySpace({ capacityBytes, keptBytes }),
+    clock,
     scratchDir,
   };
 }
@@ -54,14 +67,14 @@ export function createMemoryDisks({ scratchDir, capacityBytes = 2 ** 32, keptByt
 const safeName = /^[0-9A-Za-z][0-9A-Za-z_-]{0,63}$/;
 
 /** One layer is one name, as it is with files. */
-export function keyOf(layer: Layer): string {
+export function keyOf(layer: LayerName): string {
   for (const name of [layer.home, layer.id]) {
     if (!safeName.test(name)) throw new VolumeBackendError('mismatch', `${JSON.stringify(name)} cannot name a layer or its home`);
   }
   return `${layer.home}/${layer.id}.${layer.format}`;
 }
 
-export function needLayer(disks: MemoryDisks, layer: Layer): MemoryLayer {
+export function needLayer(disks: MemoryDisks, layer: LayerName): MemoryLayer {
   const found = disks.layers.get(keyOf(layer));
   if (found === undefined) throw new VolumeBackendError('missing-layer', `${keyOf(layer)} does not exist`);
   return found;
@@ -84,10 +97,14 @@ export function refuseIfOpen(disks: MemoryDisks, ...layers: readonly (MemoryLaye
 }
 
 /** The layers that a layer stands on, and itself: what is stored, not what somebody says. */
-export function storedChain(top: MemoryLayer): MemoryChain {
-  const chain: MemoryLayer[] = [];
-  for (let at: MemoryLayer | undefined = top; at !== undefined; at = at.below) chain.unshift(at);
+export function storedChain(disks: MemoryDisks, top: MemoryLayer): MemoryChain {
+  const chain = [top];
+  for (let below = top.below; below !== undefined; below = (chain[0] as MemoryLayer).below) chain.unshift(needLayer(disks, below));
   return chain;
 }
+
+export const nameOf = ({ id, home, format }: LayerName): LayerName => ({ id, home, format });
+
+export const standsOn = (layer: MemoryLayer, below: LayerName): boolean => layer.below !== undefined && keyOf(layer.below) === keyOf(below);
 
 export const scratchFile = (disks: MemoryDisks, name: string): string => join(disks.scratchDir, name);

@@ -6,7 +6,7 @@ import { serveNbd } from '../../disk/nbd-server.ts';
 import type { CallOptions, DiskExport, ExportState, Layer, LayerChain } from '../contract.ts';
 import { VolumeBackendError } from '../errors.ts';
 import { memoryDevice } from './memory-device.ts';
-import { type MemoryDisks, type MemoryExport, needChain, needLayer, openIn, scratchFile } from './memory-disks.ts';
+import { type MemoryDisks, type MemoryExport, nameOf, needChain, needLayer, openIn, scratchFile } from './memory-disks.ts';
 import type { MemoryChain, MemoryLayer } from './memory-layer.ts';
 import { fold } from './memory-merge.ts';
 
@@ -80,7 +80,7 @@ export async function mergeExport(
   } finally {
     open.isMerging = false;
   }
-  child.below = older;
+  child.below = nameOf(older);
   open.chain = open.chain.filter((layer) => layer !== younger);
 }
 

@@ -14,10 +14,11 @@ import { extentsFileOf } from '../../disk/raw-layer.ts';
 import type { Layer, LayerChain } from '../contract.ts';
 import { VolumeBackendError } from '../errors.ts';
 import { readHeader } from '../layered-files/read-header.ts';
-import { keyOf, type MemoryDisks, needChain, refuseIfOpen, scratchFile } from './memory-disks.ts';
+import { keyOf, type MemoryDisks, nameOf, needChain, refuseIfOpen, scratchFile } from './memory-disks.ts';
 import {
   blockBytes,
-  emptyLayer,
+  dropBlocks,
+  dropLayer,
   emptyLayerBytes,
   lookUp,
   type MemoryChain,
@@ -108,11 +109,12 @@ export async function sealTarget(disks: MemoryDisks, layer: Layer, below: LayerC
     throw new VolumeBackendError('mismatch', `${target.path} has ${stats.size} bytes, more than its ${layer.sizeBytes}`);
   if (target.format === 'qcow2') await checkQcow2(target, written);
   const chain = below.length === 0 ? [] : needChain(disks, below);
-  const made = makeMemoryLayer(layer, chain.at(-1));
+  const parent = chain.at(-1);
+  const made = makeMemoryLayer(layer, parent && nameOf(parent), disks.clock.now());
   try {
     await takeIn(disks, [...chain, made], target, target.format === 'raw' ? written.clamp(stats.size) : written);
   } catch (error) {
-    emptyLayer(made, disks.space);
+    dropBlocks(made, disks.space);
     throw error;
   }
   replaceLayer(disks, layer, made);
@@ -151,8 +153,8 @@ async function takeIn(disks: MemoryDisks, chain: MemoryChain, target: LayerTarge
 export function replaceLayer(disks: MemoryDisks, layer: Layer, made: MemoryLayer): void {
   const before = disks.layers.get(keyOf(layer));
   refuseIfOpen(disks, before);
-  if (before === undefined) disks.space.take(emptyLayerBytes);
-  else emptyLayer(before, disks.space);
+  disks.space.take(emptyLayerBytes);
+  if (before !== undefined) dropLayer(before, disks.space);
   disks.layers.set(keyOf(layer), made);
 }
 

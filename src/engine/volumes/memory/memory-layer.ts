@@ -6,6 +6,7 @@
  */
 import { ExtentSet } from '../../disk/extent-set.ts';
 import type { Layer } from '../contract.ts';
+import type { LayerName } from '../inventory-contract.ts';
 
 export const blockBytes = 4096;
 /** What a layer takes that holds nothing. */
@@ -16,12 +17,15 @@ export interface MemoryLayer {
   readonly home: string;
   readonly format: Layer['format'];
   sizeBytes: number;
-  below: MemoryLayer | undefined;
+  below: LayerName | undefined;
   readonly blocks: Map<number, Buffer>;
   /** In whole blocks; the last one may end with the layer. */
   zeroes: ExtentSet;
   /** Grows with each change. */
   version: number;
+  readonly madeAt: Date;
+  /** Somebody took it out of the trash to keep it. */
+  isKept: boolean;
 }
 
 export type MemoryChain = readonly MemoryLayer[];
@@ -34,12 +38,14 @@ export interface BlockAccount {
 
 const zeroBlock = Buffer.alloc(blockBytes);
 
-export const makeMemoryLayer = (layer: Layer, below: MemoryLayer | undefined): MemoryLayer => ({
+export const makeMemoryLayer = (layer: Layer, below: LayerName | undefined, madeAt: Date): MemoryLayer => ({
   ...layer,
   below,
   blocks: new Map(),
   zeroes: ExtentSet.empty,
   version: 0,
+  madeAt,
+  isKept: false,
 });
 
 export const allocatedBytesOf = (layer: MemoryLayer): number => emptyLayerBytes + layer.blocks.size * blockBytes;
@@ -165,10 +171,13 @@ function indexesIn(layer: MemoryLayer, start: number, end: number): number[] {
   return Array.from({ length: Math.max(0, count) }, (_, i) => first + i).filter((index) => layer.blocks.has(index));
 }
 
-/** Gives back everything that the layer takes. */
-export function emptyLayer(layer: MemoryLayer, account: BlockAccount): void {
+/** Gives back what the layer's blocks take. Nobody looks at it any more. */
+export function dropBlocks(layer: MemoryLayer, account: BlockAccount): void {
   account.give(layer.blocks.size * blockBytes);
   layer.blocks.clear();
-  layer.zeroes = ExtentSet.empty;
-  layer.version += 1;
+}
+
+export function dropLayer(layer: MemoryLayer, account: BlockAccount): void {
+  dropBlocks(layer, account);
+  account.give(emptyLayerBytes);
 }

@@ -5,7 +5,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { CallOptions, Layer } from '../contract.ts';
 import { VolumeBackendError } from '../errors.ts';
-import { keyOf, type MemoryDisks, needLayer, refuseIfOpen, storedChain } from './memory-disks.ts';
+import { keyOf, type MemoryDisks, nameOf, needLayer, refuseIfOpen, standsOn, storedChain } from './memory-disks.ts';
 import { blockBytes, dataOf, type MemoryLayer, putBlock, setSize, setZero } from './memory-layer.ts';
 
 /** Between two turns for others: 1 MiB. */
@@ -23,20 +23,20 @@ export async function mergeLayers(
   const child = childLayer && needLayer(disks, childLayer);
   const younger = disks.layers.get(keyOf(youngerLayer));
   if (younger === undefined) {
-    if (child !== undefined && child.below !== older) throw new VolumeBackendError('missing-layer', `${youngerLayer.id} does not exist`);
+    if (child !== undefined && !standsOn(child, older)) throw new VolumeBackendError('missing-layer', `${youngerLayer.id} does not exist`);
     return;
   }
-  if (younger.below !== older || (child !== undefined && child.below !== younger && child.below !== older)) {
+  if (!standsOn(younger, older) || (child !== undefined && !standsOn(child, younger) && !standsOn(child, older))) {
     throw new VolumeBackendError('mismatch', 'the layers do not stand on each other');
   }
   refuseIfOpen(disks, older, younger, child);
   await fold(disks, older, younger, options);
-  if (child !== undefined) child.below = older;
+  if (child !== undefined) child.below = nameOf(older);
 }
 
 /** Afterwards `older` alone shows what both showed. */
 export async function fold(disks: MemoryDisks, older: MemoryLayer, younger: MemoryLayer, options: CallOptions): Promise<void> {
-  setSize(storedChain(older), younger.sizeBytes, disks.space);
+  setSize(storedChain(disks, older), younger.sizeBytes, disks.space);
   const totalBytes = younger.blocks.size * blockBytes;
   let doneBlocks = 0;
   for (const [index, block] of younger.blocks) {
