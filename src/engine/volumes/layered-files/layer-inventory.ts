@@ -33,8 +33,8 @@ const turnMs = 4;
 /** A header, with the name that QEMU puts behind its table of features. */
 const firstBytes = 4096;
 
-/** Everything that may lie beside a layer, without the layer itself. */
-export const notesOf = (path: string): string[] => noteSuffixes.map((suffix) => `${path}${suffix}`);
+/** Everything that may lie beside a layer, without the layer itself: notes, and those that a process died while writing. */
+export const notesOf = (path: string): string[] => noteSuffixes.flatMap((suffix) => [`${path}${suffix}`, `${path}${suffix}.new`]);
 
 /** The parts of a name in a home: of a layer, a note about one, or one of the two unfinished. Undefined: it is foreign. */
 export function parseFileName(home: string, name: string): { layer: LayerName; isNote: boolean; isUnfinished: boolean } | undefined {

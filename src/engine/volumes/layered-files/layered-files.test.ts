@@ -80,6 +80,14 @@ describe('layered-files', () => {
     await expect(backend.createLayer({ ...newLayer('home'), home: id }, [])).rejects.toMatchObject({ kind: 'mismatch' });
   });
 
+  it('removes with a layer what a process died while noting about it', async () => {
+    const { chain } = await stack([write(0, mib, 1)]);
+    const [top] = chain as [Layer];
+    for (const suffix of ['.open.new', '.extents.new']) writeFileSync(`${fileOf(top)}${suffix}`, 'half a no');
+    await backend.removeLayer(top);
+    expect(existsSync(join(under.dir, 'layers', home))).toBe(false);
+  });
+
   it('refuses new layers at the watermark', async () => {
     const full = await makeLayeredFiles({ space: createSpaceAccount({ keptBytes: Number.MAX_SAFE_INTEGER }) });
     await expect(full.backend.createLayer(newLayer('home'), [])).rejects.toMatchObject({ name: 'SpaceError', kind: 'no-space' });
