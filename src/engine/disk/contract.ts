@@ -19,13 +19,17 @@ export interface DiskSource {
 /**
  * Reads the bytes of a frozen disk.
  *
- * All files are opened and all tables loaded when the reader is made: later unlinks of the files do no harm.
+ * All files are opened when the reader is made: later unlinks do no harm. Their tables are read when a part of the disk is asked for, so that
+ * nobody may write to a file meanwhile, by a merge say: whoever makes a reader holds the point that it reads.
  * Calls are synchronous, because they run in worker threads that do nothing else. A reader is used by one thread.
  */
 export interface DiskReader {
   readonly sizeBytes: number;
-  /** The ranges that may hold something other than zeroes: sorted, disjoint, coalesced, within the size. */
-  allocated(): ExtentSet;
+  /**
+   * The ranges that may hold something other than zeroes: sorted, disjoint, coalesced, within the size. Grown to whole grains while they are
+   * collected, when that is enough: the set of a large fragmented disk is then so much smaller.
+   */
+  allocated(grainBytes?: number): ExtentSet;
   /** Fills `target` with the bytes from `offsetBytes`. The range lies within the size. Throws on a short or failed read. */
   readSync(target: Uint8Array, offsetBytes: number): void;
   close(): void;

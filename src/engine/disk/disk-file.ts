@@ -4,7 +4,7 @@
  * Direct reads want memory, offsets and lengths in whole blocks. Node aligns no buffers, but the memory of WebAssembly begins on a page, so
  * that one such window serves all direct reads of a thread; calls are synchronous, so nobody needs it twice at once.
  */
-import { closeSync, constants, openSync, readSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 
 /** Suits every block device in the field. Larger ones refuse, and their files are then read through the cache. */
 const blockBytes = 4096;
@@ -25,8 +25,8 @@ function directWindow(): Buffer {
 
 export class DiskFile {
   readonly path: string;
-  #fd: number;
-  #isDirect = false;
+  readonly #fd: number;
+  #directFd: number | undefined;
 
   /** Takes over a file that was opened for reading. */
   constructor(path: string, fd: number) {
@@ -36,25 +36,29 @@ export class DiskFile {
 
   /** Whether reads go past the page cache. Then few large reads are better than many small ones. */
   get isDirect(): boolean {
-    return this.#isDirect;
+    return this.#directFd !== undefined;
+  }
+
+  /** What the file takes on the disk. */
+  get allocatedBytes(): number {
+    return fstatSync(this.#fd).blocks * 512;
   }
 
   /** Reads past the page cache from now on, if the file system can. */
   goDirect(): void {
-    const direct = reopen(this.#fd, constants.O_RDONLY | constants.O_DIRECT);
-    if (direct === undefined) return;
+    const fd = reopenDirect(this.#fd);
+    if (fd === undefined) return;
+    this.#directFd = fd;
     try {
-      readSync(direct, directWindow(), 0, blockBytes, 0);
+      readSync(fd, directWindow(), 0, blockBytes, 0);
     } catch {
-      closeSync(direct);
-      return;
+      this.#goBuffered();
     }
-    this.#replace(direct, true);
   }
 
   /** Fills a part of `target`. Throws when the file ends before. */
   readSync(target: Uint8Array, targetOffset: number, lengthBytes: number, position: number): void {
-    if (!this.#isDirect) {
+    if (!this.isDirect) {
       this.#fill(target, targetOffset, lengthBytes, position);
       return;
     }
@@ -76,6 +80,7 @@ export class DiskFile {
   }
 
   close(): void {
+    this.#goBuffered();
     closeSync(this.#fd);
   }
 
@@ -89,29 +94,28 @@ export class DiskFile {
   }
 
   #readOnce(target: Uint8Array, targetOffset: number, lengthBytes: number, position: number): number {
-    try {
-      return readSync(this.#fd, target, targetOffset, lengthBytes, position);
-    } catch (error) {
-      if (!this.#isDirect || (error as NodeJS.ErrnoException).code !== 'EINVAL') throw error;
-      // Some file systems take the flag and refuse the reads; and what a short read left may not be aligned.
-      const buffered = reopen(this.#fd, constants.O_RDONLY);
-      if (buffered === undefined) throw error;
-      this.#replace(buffered, false);
-      return readSync(this.#fd, target, targetOffset, lengthBytes, position);
+    if (this.#directFd !== undefined) {
+      try {
+        return readSync(this.#directFd, target, targetOffset, lengthBytes, position);
+      } catch (error) {
+        // Some file systems take the flag and refuse the reads; and what a short read left to be read may not be aligned.
+        if ((error as NodeJS.ErrnoException).code !== 'EINVAL') throw error;
+        this.#goBuffered();
+      }
     }
+    return readSync(this.#fd, target, targetOffset, lengthBytes, position);
   }
 
-  #replace(fd: number, isDirect: boolean): void {
-    closeSync(this.#fd);
-    this.#fd = fd;
-    this.#isDirect = isDirect;
+  #goBuffered(): void {
+    if (this.#directFd !== undefined) closeSync(this.#directFd);
+    this.#directFd = undefined;
   }
 }
 
 /** The same file once more, also when its name is gone by now or means another. Undefined when that is not possible. */
-function reopen(fd: number, flags: number): number | undefined {
+function reopenDirect(fd: number): number | undefined {
   try {
-    return openSync(`/proc/self/fd/${fd}`, flags);
+    return openSync(`/proc/self/fd/${fd}`, constants.O_RDONLY | constants.O_DIRECT);
   } catch {
     return undefined;
   }

@@ -1,13 +1,10 @@
 /**
- * Where the bytes of a disk lie: sorted, disjoint extents, each in one file at one offset, or known to be zero. Gaps are unknown to
+ * Where the bytes of a part of a disk lie: sorted, disjoint extents, each in one file at one offset, or known to be zero. Gaps are unknown to
  * this map: what lies below shows through.
  *
- * Columns instead of objects: 32 bytes an extent, so that a disk of scattered 4 KiB writes costs megabytes.
+ * Columns instead of objects: 32 bytes an extent, so that scattered 4 KiB writes cost little more than a part in a hundred of themselves.
  */
 export const ZERO = -1;
-
-/** So many that no honest disk has them, and few enough that a crafted file cannot eat the memory. */
-const extentCountMax = 2 ** 24;
 
 export interface Extent {
   readonly start: number;
@@ -21,7 +18,9 @@ export interface Extent {
 }
 
 export class ExtentMap {
-  /** What lies below ends here too: the layer hides everything past its own end. */
+  /** Where the part of the disk begins that the map is about. */
+  readonly startBytes: number;
+  /** Where it ends. What lies below ends here too: a layer hides everything past its own end. */
   readonly limitBytes: number;
   #starts = new Float64Array(64);
   #ends = new Float64Array(64);
@@ -30,7 +29,8 @@ export class ExtentMap {
   #packed = new Int32Array(64);
   #length = 0;
 
-  constructor(limitBytes: number) {
+  constructor(startBytes: number, limitBytes: number) {
+    this.startBytes = startBytes;
     this.limitBytes = limitBytes;
   }
 
@@ -68,7 +68,6 @@ export class ExtentMap {
       this.#ends[last] = limitedEnd;
       return;
     }
-    if (this.#length === extentCountMax) throw new RangeError(`the disk has more than ${extentCountMax} extents`);
     if (this.#length === this.#starts.length) this.#grow();
     const index = this.#length++;
     this.#starts[index] = start;
@@ -114,7 +113,7 @@ export class ExtentMap {
  * earlier there are zeroes, said outright: otherwise what lies below both would show through.
  */
 export function overlay(upper: ExtentMap, lower: ExtentMap): ExtentMap {
-  const seen = new ExtentMap(upper.limitBytes);
+  const seen = new ExtentMap(upper.startBytes, upper.limitBytes);
   let below = 0;
   const showLower = (from: number, to: number): void => {
     while (below < lower.length && lower.end(below) <= from) below += 1;
@@ -123,7 +122,7 @@ export function overlay(upper: ExtentMap, lower: ExtentMap): ExtentMap {
     }
     seen.append(Math.max(from, lower.limitBytes), to, ZERO, 0);
   };
-  let position = 0;
+  let position = upper.startBytes;
   for (let i = 0; i < upper.length; i += 1) {
     showLower(position, upper.start(i));
     seen.append(upper.start(i), upper.end(i), upper.file(i), upper.host(i), upper.packed(i));
@@ -133,10 +132,10 @@ export function overlay(upper: ExtentMap, lower: ExtentMap): ExtentMap {
   return seen;
 }
 
-/** Flattens layers, bottom first. In halves, because each extent is then copied log(layers) times instead of once a layer. */
+/** Flattens one layer or more, bottom first. In halves, because each extent is then copied log(layers) times instead of once a layer. */
 export function flatten(layers: readonly ExtentMap[]): ExtentMap {
   const [first] = layers;
-  if (first === undefined) return new ExtentMap(0);
+  if (first === undefined) throw new RangeError('nothing to flatten');
   if (layers.length === 1) return first;
   const middle = layers.length >>> 1;
   return overlay(flatten(layers.slice(middle)), flatten(layers.slice(0, middle)));

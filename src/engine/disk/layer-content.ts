@@ -4,9 +4,9 @@
  */
 import { closeSync } from 'node:fs';
 import { inTurns, type Steps } from '../../lib/steps.ts';
-import { type ExtentMap, ZERO } from './extent-map.ts';
+import { ZERO } from './extent-map.ts';
 import { ExtentSet } from './extent-set.ts';
-import { type LayerFile, loadLayer, type OpenLayer } from './load-layer.ts';
+import { extentsOf, type LayerFile, type OpenLayer, openLayer } from './load-layer.ts';
 
 export interface LayerContent {
   readonly data: ExtentSet;
@@ -17,32 +17,46 @@ export interface LayerContent {
 /** A fraction of a millisecond. */
 const stepExtents = 16_384;
 
-export async function layerContent(layer: LayerFile): Promise<LayerContent> {
-  const { map, allocated } = await load(layer);
-  if (allocated !== undefined) return { data: allocated, zeroes: ExtentSet.empty };
-  return {
-    data: await inTurns(rangesOf(map, (file) => file !== ZERO)),
-    zeroes: await inTurns(rangesOf(map, (file) => file === ZERO)),
-  };
+export function layerContent(layer: LayerFile): Promise<LayerContent> {
+  return withLayer(layer, async (opened) => {
+    const { allocated } = opened;
+    return allocated === undefined ? await inTurns(contentOf(opened)) : { data: allocated, zeroes: ExtentSet.empty };
+  });
 }
 
 /** The ranges that one layer changes over what lies below it: data and zeroes alike. */
-export async function layerChanges(layer: LayerFile): Promise<ExtentSet> {
-  const { map, allocated } = await load(layer);
-  return allocated ?? (await inTurns(rangesOf(map, () => true)));
+export function layerChanges(layer: LayerFile): Promise<ExtentSet> {
+  return withLayer(layer, async (opened) => opened.allocated ?? (await inTurns(changesOf(opened))));
 }
 
-async function load(layer: LayerFile): Promise<OpenLayer> {
-  const loaded = await inTurns(loadLayer(layer, 0));
-  closeSync(loaded.fd);
-  return loaded;
-}
-
-function* rangesOf(map: ExtentMap, isWanted: (file: number) => boolean): Steps<ExtentSet> {
-  const ranges = ExtentSet.builder();
-  for (let i = 0; i < map.length; i += 1) {
-    if (isWanted(map.file(i))) ranges.add(map.start(i), map.end(i));
-    if (i % stepExtents === stepExtents - 1) yield;
+async function withLayer<T>(layer: LayerFile, work: (opened: OpenLayer) => Promise<T>): Promise<T> {
+  const opened = openLayer(layer);
+  try {
+    return await work(opened);
+  } finally {
+    closeSync(opened.fd);
   }
-  return ranges.build();
+}
+
+function* contentOf(layer: OpenLayer): Steps<LayerContent> {
+  const data = ExtentSet.builder();
+  const zeroes = ExtentSet.builder();
+  yield* eachExtent(layer, (start, end, isZero) => (isZero ? zeroes : data).add(start, end));
+  return { data: data.build(), zeroes: zeroes.build() };
+}
+
+function* changesOf(layer: OpenLayer): Steps<ExtentSet> {
+  const changes = ExtentSet.builder();
+  yield* eachExtent(layer, (start, end) => changes.add(start, end));
+  return changes.build();
+}
+
+function* eachExtent(layer: OpenLayer, note: (start: number, end: number, isZero: boolean) => void): Steps<void> {
+  for (const map of extentsOf(layer)) {
+    for (let i = 0; i < map.length; i += 1) {
+      note(map.start(i), map.end(i), map.file(i) === ZERO);
+      if (i % stepExtents === stepExtents - 1) yield;
+    }
+    yield;
+  }
 }

@@ -1,38 +1,100 @@
 /**
- * Opens one layer and loads where its bytes are.
+ * One layer of a disk, opened: what it says about any part of the disk.
  */
 import { closeSync, openSync } from 'node:fs';
 import type { DiskLayer } from './contract.ts';
-import type { ExtentMap } from './extent-map.ts';
+import { ExtentMap } from './extent-map.ts';
 import type { ExtentSet } from './extent-set.ts';
-import { loadQcow2 } from './qcow2-layer.ts';
+import { loadExtents, openQcow2, type Qcow2Tables } from './qcow2-layer.ts';
 import { loadRaw } from './raw-layer.ts';
+import type { ClusterFormat } from './unpack-cluster.ts';
 
 export type LayerFile = Pick<DiskLayer, 'path' | 'format'>;
 
 export interface OpenLayer {
-  readonly fd: number;
   readonly path: string;
-  readonly map: ExtentMap;
+  /** Belongs to whoever opened the layer. */
+  readonly fd: number;
+  /** Where the layer ends, and with it everything below it: the virtual size, or the length of a raw file. */
+  readonly sizeBytes: number;
   /** Which of the mapped ranges may hold data; undefined: all that are not zero. */
   readonly allocated: ExtentSet | undefined;
-  readonly compression: { readonly codec: 'zlib' | 'zstd'; readonly clusterBytes: number } | undefined;
+  readonly compression: ClusterFormat | undefined;
+  /** So much of the disk is looked at together. */
+  readonly windowBytes: number;
+  /** The first place from `fromBytes` on that the layer may say something about; `sizeBytes` when there is none. */
+  nextContent(fromBytes: number): number;
+  /** What the layer says about [start, end), which is cut where the layer ends. Its data is found in file number `file`. */
+  extents(startBytes: number, endBytes: number, file: number): ExtentMap;
 }
 
-/** In small steps: a fragmented layer takes tens of milliseconds. Whoever gets the result closes the file; a failure closes it here. */
-export function* loadLayer(layer: LayerFile, file: number): Generator<void, OpenLayer, void> {
+/** With clusters of 64 KiB an L2 table full, which is one read and at most 4 MiB of extents. */
+const windowClusters = 4096;
+const rawWindowBytes = 2 ** 28;
+
+/** Throws `Qcow2Error` for a file that cannot be read faithfully, as far as its header and L1 table tell. */
+export function openLayer(layer: LayerFile): OpenLayer {
   const fd = openSync(layer.path, 'r');
-  let isOpened = false;
   try {
-    const opened = layer.format === 'raw' ? { compression: undefined, ...loadRaw(fd, layer.path, file) } : yield* loadTables(fd, file);
-    isOpened = true;
-    return { fd, path: layer.path, ...opened };
-  } finally {
-    if (!isOpened) closeSync(fd);
+    const common = { path: layer.path, fd };
+    return { ...common, ...(layer.format === 'raw' ? rawLayer(fd, layer.path) : qcow2Layer(fd, openQcow2(fd))) };
+  } catch (error) {
+    closeSync(fd);
+    throw error;
   }
 }
 
-function* loadTables(fd: number, file: number): Generator<void, Omit<OpenLayer, 'fd' | 'path'>, void> {
-  const { header, map } = yield* loadQcow2(fd, file);
-  return { map, allocated: undefined, compression: { codec: header.compression, clusterBytes: header.clusterBytes } };
+/** All that a layer says, part by part, ascending. Parts that it says nothing about are left out. */
+export function* extentsOf(layer: OpenLayer): Generator<ExtentMap, void, void> {
+  let start = layer.nextContent(0);
+  while (start < layer.sizeBytes) {
+    const end = (Math.floor(start / layer.windowBytes) + 1) * layer.windowBytes;
+    yield layer.extents(start, end, 0);
+    start = layer.nextContent(end);
+  }
+}
+
+type LayerTables = Omit<OpenLayer, 'path' | 'fd'>;
+
+function rawLayer(fd: number, path: string): LayerTables {
+  const { sizeBytes, allocated } = loadRaw(fd, path);
+  return {
+    sizeBytes,
+    allocated,
+    compression: undefined,
+    windowBytes: rawWindowBytes,
+    nextContent: (fromBytes) => Math.min(fromBytes, sizeBytes),
+    // The map leads to the whole file, also where nothing was noted: a reader that asks there gets the truth.
+    extents(startBytes, endBytes, file) {
+      const map = emptyMap(startBytes, endBytes, sizeBytes);
+      map.append(map.startBytes, map.limitBytes, file, map.startBytes);
+      return map;
+    },
+  };
+}
+
+function qcow2Layer(fd: number, tables: Qcow2Tables): LayerTables {
+  const { header, l2Offsets, bytesPerTable } = tables;
+  const { sizeBytes, clusterBytes, compression } = header;
+  return {
+    sizeBytes,
+    allocated: undefined,
+    compression: { codec: compression, clusterBytes },
+    windowBytes: windowClusters * clusterBytes,
+    nextContent(fromBytes) {
+      let index = Math.floor(fromBytes / bytesPerTable);
+      if ((l2Offsets[index] ?? 0) !== 0) return Math.min(fromBytes, sizeBytes);
+      while (index < l2Offsets.length && l2Offsets[index] === 0) index += 1;
+      return Math.min(index * bytesPerTable, sizeBytes);
+    },
+    extents(startBytes, endBytes, file) {
+      const map = emptyMap(startBytes, endBytes, sizeBytes);
+      loadExtents(fd, tables, file, map);
+      return map;
+    },
+  };
+}
+
+function emptyMap(startBytes: number, endBytes: number, sizeBytes: number): ExtentMap {
+  return new ExtentMap(startBytes, Math.max(startBytes, Math.min(endBytes, sizeBytes)));
 }

@@ -1,20 +1,21 @@
 /**
  * Reads frozen disks directly from their files, without QEMU: several times faster than through an NBD socket, and parallel.
  *
- * When a disk is opened, the tables of all layers are merged into one extent map, so that a read is one lookup and as few `pread`
- * calls as there are pieces. Never open a layer that somebody still writes to: part of its tables is in that program's memory.
+ * The tables of all layers are merged into one extent map, so that a read is one lookup and as few `pread` calls as there are
+ * pieces. Never open a layer that somebody still writes to: part of its tables is in that program's memory.
  */
 import { totalmem } from 'node:os';
 import type { DiskReader, DiskSource } from './contract.ts';
 import { DiskFile } from './disk-file.ts';
-import { ExtentMap, flatten, overlay, ZERO } from './extent-map.ts';
+import { DiskMap } from './disk-map.ts';
+import { type ExtentMap, ZERO } from './extent-map.ts';
 import { ExtentSet } from './extent-set.ts';
-import { type LayerFile, loadLayer, type OpenLayer } from './load-layer.ts';
+import { type OpenLayer, openLayer } from './load-layer.ts';
 import { ReadBatch } from './read-batch.ts';
-import { type ClusterFormat, unpackCluster } from './unpack-cluster.ts';
+import { unpackCluster } from './unpack-cluster.ts';
 
 export interface OpenDiskOptions {
-  /** How much of the disk will be read, about. Without it: all that is allocated. */
+  /** How much will be read, about. Without it: all that the files hold. */
   readonly expectedBytes?: number;
   /** From so many expected bytes on, reads go past the page cache, so that one large backup does not push everything else out of it. */
   readonly directFromBytes?: number;
@@ -23,43 +24,39 @@ export interface OpenDiskOptions {
 /** What reading one disk may take of the page cache. */
 const cacheShareOfMemory = 1 / 4;
 
-/** What is left of a layer when its tables have become part of the disk's map. */
-interface DataFile {
+interface DataFile extends OpenLayer {
   readonly file: DiskFile;
-  readonly allocated: ExtentSet | undefined;
-  readonly compression: ClusterFormat | undefined;
 }
 
-/** Opens all files and loads all tables. Throws `Qcow2Error` for files that cannot be read faithfully. */
+/** Opens all files. Throws `Qcow2Error` for those that cannot be read faithfully, here or when damage is come upon later. */
 export function openDisk(source: DiskSource, options: OpenDiskOptions = {}): DiskReader {
   const files: DataFile[] = [];
   const close = (): void => {
     for (const { file } of files.splice(0)) file.close();
   };
   try {
-    const maps = source.layers.map((layer, index) => {
-      const { fd, path, map, allocated, compression } = openLayer(layer, index);
-      files.push({ file: new DiskFile(path, fd), allocated, compression });
-      return map;
-    });
-    const map = flattenTo(source.sizeBytes, maps);
-    const allocated = (): ExtentSet => allocatedOf(map, files);
-    if ((options.expectedBytes ?? allocated().totalBytes) >= (options.directFromBytes ?? cacheableBytes())) {
+    for (const layer of source.layers) {
+      const opened = openLayer(layer);
+      files.push({ ...opened, file: new DiskFile(opened.path, opened.fd) });
+    }
+    if (expectedBytes(files, options) >= (options.directFromBytes ?? cacheableBytes())) {
       for (const { file } of files) file.goDirect();
     }
-    return { sizeBytes: source.sizeBytes, allocated, readSync: createRead(map, files), close };
   } catch (error) {
     close();
     throw error;
   }
+  const map = new DiskMap([...files], source.sizeBytes);
+  return {
+    sizeBytes: source.sizeBytes,
+    allocated: (grainBytes = 1) => allocatedOf(map, files, grainBytes),
+    readSync: createRead(map, files),
+    close,
+  };
 }
 
-function openLayer(layer: LayerFile, file: number): OpenLayer {
-  const loading = loadLayer(layer, file);
-  for (;;) {
-    const step = loading.next();
-    if (step.done === true) return step.value;
-  }
+function expectedBytes(files: readonly DataFile[], options: OpenDiskOptions): number {
+  return options.expectedBytes ?? files.reduce((sum, { file }) => sum + file.allocatedBytes, 0);
 }
 
 /** The memory of the machine, or of the control group that this process lives in. */
@@ -67,73 +64,73 @@ function cacheableBytes(): number {
   return Math.min(totalmem(), process.constrainedMemory() || Number.POSITIVE_INFINITY) * cacheShareOfMemory;
 }
 
-function flattenTo(sizeBytes: number, maps: readonly ExtentMap[]): ExtentMap {
-  const flat = flatten(maps);
-  return flat.limitBytes === sizeBytes ? flat : overlay(new ExtentMap(sizeBytes), flat);
-}
-
-function allocatedOf(map: ExtentMap, files: readonly DataFile[]): ExtentSet {
+function allocatedOf(map: DiskMap, files: readonly DataFile[], grainBytes: number): ExtentSet {
   const builder = ExtentSet.builder();
   const seenRaw = ExtentSet.builder();
-  for (let i = 0; i < map.length; i += 1) {
-    const file = files[map.file(i)];
-    if (file === undefined) continue;
-    if (file.allocated === undefined) builder.add(map.start(i), map.end(i));
-    else seenRaw.add(map.start(i), map.end(i));
+  for (const part of map.parts()) {
+    for (let i = 0; i < part.length; i += 1) {
+      const file = files[part.file(i)];
+      if (file === undefined) continue;
+      const start = Math.floor(part.start(i) / grainBytes) * grainBytes;
+      const end = Math.ceil(part.end(i) / grainBytes) * grainBytes;
+      (file.allocated === undefined ? builder : seenRaw).add(start, end);
+    }
   }
   // Only the bottom can be raw, so that one set of notes is all there is.
   const noted = files.find((file) => file.allocated !== undefined)?.allocated;
-  return noted === undefined ? builder.build() : builder.build().union(seenRaw.build().intersect(noted));
+  const own = builder.build();
+  const all = noted === undefined ? own : own.union(seenRaw.build().intersect(noted.alignTo(grainBytes)));
+  return all.clamp(map.sizeBytes);
 }
 
-function createRead(map: ExtentMap, files: readonly DataFile[]): DiskReader['readSync'] {
-  const unpacked = createUnpacker(map, files);
-  // Readers go through a disk in ascending order: the next read mostly begins where the last one ended.
-  let cursor = 0;
-  const find = (offset: number): number => {
-    if (cursor < map.length && map.end(cursor) > offset && (cursor === 0 || map.end(cursor - 1) <= offset)) return cursor;
-    return map.firstEndingAfter(offset);
+function createRead(map: DiskMap, files: readonly DataFile[]): DiskReader['readSync'] {
+  const unpacked = createUnpacker(files);
+  /** Fills what lies from `start` to `end`, all within one part of the disk. */
+  const readPart = (part: ExtentMap, target: Uint8Array, offsetBytes: number, start: number, end: number, batch: ReadBatch): void => {
+    let position = start;
+    for (let index = part.firstEndingAfter(position); index < part.length && part.start(index) < end; index += 1) {
+      const from = Math.max(position, part.start(index));
+      const to = Math.min(end, part.end(index));
+      const at = from - offsetBytes;
+      if (from > position) target.fill(0, position - offsetBytes, at);
+      if (part.file(index) === ZERO) target.fill(0, at, to - offsetBytes);
+      else if (part.packed(index) !== 0) target.set(unpacked(part, index, from, to), at);
+      else batch.add((files[part.file(index)] as DataFile).file, part.host(index) + from - part.start(index), to - from, at);
+      position = to;
+    }
+    target.fill(0, position - offsetBytes, end - offsetBytes);
   };
   return (target, offsetBytes) => {
     const end = offsetBytes + target.length;
-    if (!Number.isSafeInteger(offsetBytes) || offsetBytes < 0 || end > map.limitBytes) {
-      throw new RangeError(`a read of [${offsetBytes}, ${end}) is outside the disk of ${map.limitBytes} bytes`);
+    if (!Number.isSafeInteger(offsetBytes) || offsetBytes < 0 || end > map.sizeBytes) {
+      throw new RangeError(`a read of [${offsetBytes}, ${end}) is outside the disk of ${map.sizeBytes} bytes`);
     }
     const batch = new ReadBatch(target);
-    let position = offsetBytes;
-    let index = find(position);
-    for (; position < end && index < map.length && map.start(index) < end; index += 1) {
-      const from = Math.max(position, map.start(index));
-      const to = Math.min(end, map.end(index));
-      const at = from - offsetBytes;
-      target.fill(0, position - offsetBytes, at);
-      if (map.file(index) === ZERO) target.fill(0, at, to - offsetBytes);
-      else if (map.packed(index) !== 0) target.set(unpacked(index, from, to), at);
-      else batch.add((files[map.file(index)] as DataFile).file, map.host(index) + from - map.start(index), to - from, at);
-      position = to;
+    for (let position = offsetBytes; position < end; ) {
+      const part = map.partAt(position);
+      const partEnd = Math.min(end, part.limitBytes);
+      readPart(part, target, offsetBytes, position, partEnd, batch);
+      position = partEnd;
     }
-    target.fill(0, position - offsetBytes);
     batch.finish();
-    cursor = Math.max(0, index - 1);
-    if (cursor < map.length && map.end(cursor) <= end) cursor += 1;
   };
 }
 
 /** The bytes of a compressed extent from one place of the disk to another. */
-function createUnpacker(map: ExtentMap, files: readonly DataFile[]): (index: number, from: number, to: number) => Uint8Array {
+function createUnpacker(files: readonly DataFile[]): (part: ExtentMap, index: number, from: number, to: number) => Uint8Array {
   // The cluster unpacked last: chunks may be smaller than clusters.
   let lastFile = -1;
   let lastHost = -1;
   let cluster: Buffer = Buffer.alloc(0);
-  return (index, from, to) => {
-    const { file, compression } = files[map.file(index)] as DataFile;
-    const host = map.host(index);
+  return (part, index, from, to) => {
+    const { file, compression } = files[part.file(index)] as DataFile;
+    const host = part.host(index);
     if (compression === undefined) throw new Error('a raw layer has no compressed clusters');
-    if (map.file(index) !== lastFile || host !== lastHost) {
-      const packed = Buffer.allocUnsafe(map.packed(index));
+    if (part.file(index) !== lastFile || host !== lastHost) {
+      const packed = Buffer.allocUnsafe(part.packed(index));
       file.readSync(packed, 0, packed.length, host);
       cluster = unpackCluster(packed, compression);
-      [lastFile, lastHost] = [map.file(index), host];
+      [lastFile, lastHost] = [part.file(index), host];
     }
     const start = from % compression.clusterBytes;
     return cluster.subarray(start, start + to - from);

@@ -1,50 +1,66 @@
 /**
- * The tables of one qcow2 file, as an extent map.
+ * The tables of one qcow2 file, as extents.
  *
  * An L1 entry names an L2 table of one cluster; an L2 entry maps one cluster of the disk: nowhere (what lies below shows through), to
  * zeroes, to a cluster of the file, or to a compressed piece of it. With extended L2 entries each of the 32 subclusters of a cluster
- * has two bits of its own: "here" and "zero". Only L2 tables that exist are read, so that time and memory follow what was written,
- * not the size of the disk.
+ * has two bits of its own: "here" and "zero". The L1 table is read when the file is opened, L2 entries for the part of the disk that is
+ * asked for. So time and memory follow what was written and what is looked at, not the size of the disk.
  *
  * Guests cannot write tables, but uploads can be anything: offsets, alignment, reserved bits and the end of the file are checked.
  */
 import { fstatSync, readSync } from 'node:fs';
-import { ExtentMap, ZERO } from './extent-map.ts';
+import { type ExtentMap, ZERO } from './extent-map.ts';
 import { parseQcow2Header, Qcow2Error, type Qcow2Header, qcow2HeaderBytesWanted } from './qcow2-header.ts';
 
 export interface Qcow2Tables {
   readonly header: Qcow2Header;
-  readonly map: ExtentMap;
+  readonly fileSizeBytes: number;
+  /** Where the L2 tables lie, in the order of the disk; 0: there is none. */
+  readonly l2Offsets: Float64Array;
+  /** How much of the disk one L2 table is about. */
+  readonly bytesPerTable: number;
 }
 
 const two32 = 2 ** 32;
 const subclusterCount = 32;
 
-/**
- * Loads the mapping of the open file `fd`; data is found in file number `file`. Refuses what cannot be read faithfully.
- * Pauses after each table, so that a caller with other duties can see to them.
- */
-export function* loadQcow2(fd: number, file: number): Generator<void, Qcow2Tables, void> {
+/** Reads the header and the L1 table of an open file. Refuses what cannot be read faithfully. */
+export function openQcow2(fd: number): Qcow2Tables {
   const fileSizeBytes = fstatSync(fd).size;
   const header = readQcow2Header(fd, fileSizeBytes);
   refuseUnreadable(header);
-  const map = new ExtentMap(header.sizeBytes);
-  const l1 = readWhole(fd, header.l1.offsetBytes, header.l1.entryCount * 8);
-  const l2 = Buffer.allocUnsafe(header.clusterBytes);
-  const loader = { header, map, file, fileSizeBytes };
-  const guestBytesPerTable = (header.clusterBytes / entryBytes(header)) * header.clusterBytes;
-  const seenTables = new Set<number>();
-  for (let i = 0; i * guestBytesPerTable < header.sizeBytes; i += 1) {
-    const offset = l2TableOffset(l1, i, loader);
+  const bytesPerTable = (header.clusterBytes / entryBytes(header)) * header.clusterBytes;
+  const l1 = readWhole(fd, header.l1.offsetBytes, Math.ceil(header.sizeBytes / bytesPerTable) * 8);
+  const l2Offsets = new Float64Array(l1.length / 8);
+  for (let i = 0; i < l2Offsets.length; i += 1) l2Offsets[i] = l2TableOffset(l1, i, header, fileSizeBytes);
+  refuseSharedTables(l2Offsets);
+  return { header, fileSizeBytes, l2Offsets, bytesPerTable };
+}
+
+/** Otherwise a small file could make us load the same table millions of times. */
+function refuseSharedTables(l2Offsets: Float64Array): void {
+  const ordered = l2Offsets.filter((offset) => offset !== 0).sort();
+  for (let i = 1; i < ordered.length; i += 1) if (ordered[i] === ordered[i - 1]) throw damaged('an L2 table is used twice');
+}
+
+/** Appends what the layer says about the map's part of the disk, which begins at a cluster. Data is found in file number `file`. */
+export function loadExtents(fd: number, tables: Qcow2Tables, file: number, map: ExtentMap): void {
+  const { header, fileSizeBytes, l2Offsets, bytesPerTable } = tables;
+  const loader: Loader = { header, map, file, fileSizeBytes };
+  const step = entryBytes(header);
+  let buffer = Buffer.alloc(0);
+  for (let index = Math.floor(map.startBytes / bytesPerTable); index * bytesPerTable < map.limitBytes; index += 1) {
+    const offset = l2Offsets[index] ?? 0;
     if (offset === 0) continue;
-    // Otherwise a small file could make us load the same table millions of times.
-    if (seenTables.has(offset)) throw damaged('an L2 table is used twice');
-    seenTables.add(offset);
-    readInto(fd, l2, offset);
-    loadTable(loader, l2, i * guestBytesPerTable);
-    yield;
+    const tableStart = index * bytesPerTable;
+    const from = Math.max(map.startBytes, tableStart);
+    const first = Math.floor((from - tableStart) / header.clusterBytes);
+    const end = Math.ceil((Math.min(map.limitBytes, tableStart + bytesPerTable) - tableStart) / header.clusterBytes);
+    if (buffer.length < (end - first) * step) buffer = Buffer.allocUnsafe((end - first) * step);
+    const entries = buffer.subarray(0, (end - first) * step);
+    readInto(fd, entries, offset + first * step);
+    loadEntries(loader, entries, tableStart + first * header.clusterBytes);
   }
-  return { header, map };
 }
 
 export function readQcow2Header(fd: number, fileSizeBytes = fstatSync(fd).size): Qcow2Header {
@@ -72,7 +88,7 @@ interface Loader {
 
 const entryBytes = (header: Qcow2Header): 8 | 16 => (header.hasExtendedL2 ? 16 : 8);
 
-function l2TableOffset(l1: Buffer, index: number, { header, fileSizeBytes }: Loader): number {
+function l2TableOffset(l1: Buffer, index: number, header: Qcow2Header, fileSizeBytes: number): number {
   const high = l1.readUInt32BE(index * 8);
   const low = l1.readUInt32BE(index * 8 + 4);
   if ((high & 0x7f000000) !== 0 || (low & 0x1ff) !== 0) throw damaged('an L1 entry has reserved bits set');
@@ -83,15 +99,15 @@ function l2TableOffset(l1: Buffer, index: number, { header, fileSizeBytes }: Loa
   return offset;
 }
 
-function loadTable(loader: Loader, l2: Buffer, tableStart: number): void {
+function loadEntries(loader: Loader, entries: Buffer, firstGuest: number): void {
   const { header } = loader;
   const step = entryBytes(header);
-  const entries = new DataView(l2.buffer, l2.byteOffset, l2.byteLength);
-  for (let at = 0, guest = tableStart; at < l2.length && guest < header.sizeBytes; at += step, guest += header.clusterBytes) {
-    const high = entries.getUint32(at);
-    const low = entries.getUint32(at + 4);
-    const zeroes = step === 16 ? entries.getUint32(at + 8) : 0;
-    const here = step === 16 ? entries.getUint32(at + 12) : 0;
+  const table = new DataView(entries.buffer, entries.byteOffset, entries.byteLength);
+  for (let at = 0, guest = firstGuest; at < entries.length; at += step, guest += header.clusterBytes) {
+    const high = table.getUint32(at);
+    const low = table.getUint32(at + 4);
+    const zeroes = step === 16 ? table.getUint32(at + 8) : 0;
+    const here = step === 16 ? table.getUint32(at + 12) : 0;
     if ((high & 0x40000000) !== 0) loadCompressed(loader, guest, high, low, (zeroes | here) !== 0);
     else if (step === 8) loadCluster(loader, guest, high, low);
     else loadSubclusters(loader, guest, { host: hostOffset(loader, high, low), flags: low, zeroes, here });

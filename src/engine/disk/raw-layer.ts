@@ -5,22 +5,19 @@
  */
 import { fstatSync, readFileSync } from 'node:fs';
 import { ExtentSetFormatError } from './extent-encoding.ts';
-import { ExtentMap } from './extent-map.ts';
 import { ExtentSet } from './extent-set.ts';
 
 export const extentsFileOf = (rawPath: string): string => `${rawPath}.extents`;
 
-export interface RawTables {
-  readonly map: ExtentMap;
+export interface RawLayer {
+  /** The length of the file. */
+  readonly sizeBytes: number;
   readonly allocated: ExtentSet;
 }
 
-export function loadRaw(fd: number, path: string, file: number): RawTables {
-  const fileSizeBytes = fstatSync(fd).size;
-  // The map leads to the whole file, also where nothing was noted: a reader that asks there gets the truth.
-  const map = new ExtentMap(fileSizeBytes);
-  map.append(0, fileSizeBytes, file, 0);
-  return { map, allocated: readExtentsFile(path)?.clamp(fileSizeBytes) ?? ExtentSet.of([[0, fileSizeBytes]]) };
+export function loadRaw(fd: number, path: string): RawLayer {
+  const sizeBytes = fstatSync(fd).size;
+  return { sizeBytes, allocated: readExtentsFile(path)?.clamp(sizeBytes) ?? ExtentSet.of([[0, sizeBytes]]) };
 }
 
 /** What was noted beside a raw layer; undefined when nothing usable was. */
