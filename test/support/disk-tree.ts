@@ -10,7 +10,7 @@ import { createConfinement } from '../../src/engine/confinement/run-confined.ts'
 import { openDisk } from '../../src/engine/disk/open-disk.ts';
 import { createSpaceAccount } from '../../src/engine/space/space-account.ts';
 import type { VolumeBackend } from '../../src/engine/volumes/contract.ts';
-import { createLayeredFiles } from '../../src/engine/volumes/layered-files/create-layered-files.ts';
+import { createLayeredFiles, type LayeredFilesOptions } from '../../src/engine/volumes/layered-files/create-layered-files.ts';
 import { createMemoryBackend } from '../../src/engine/volumes/memory/create-memory.ts';
 import { createMemoryDisks } from '../../src/engine/volumes/memory/memory-disks.ts';
 import { newId } from '../../src/lib/ids.ts';
@@ -53,13 +53,14 @@ export interface DiskTree {
 export const testHolder = 'snapshot:test';
 
 /** Where the bytes of a tree lie, whatever process looks at them. */
-interface TreeStorage {
+export interface TreeStorage {
   makeBackend(): VolumeBackend;
   layerNames(): Promise<string[]>;
 }
 
 const storages = {
-  'layered-files': filesIn,
+  'layered-files': (folder: string): TreeStorage => filesIn(folder),
+  'slowly merging': slowlyMergingIn,
   memory(folder: string): TreeStorage {
     const disks = createMemoryDisks({ scratchDir: join(folder, 'run') });
     return {
@@ -69,7 +70,12 @@ const storages = {
   },
 } satisfies Record<string, (folder: string) => TreeStorage>;
 
-function filesIn(folder: string): TreeStorage {
+/** Merges below connected clients are so slow that whoever waits for their end is noticed. */
+export function slowlyMergingIn(folder: string): TreeStorage {
+  return filesIn(folder, { liveMergeBytesPerSecond: mib / 4 });
+}
+
+function filesIn(folder: string, options: Pick<LayeredFilesOptions, 'liveMergeBytesPerSecond'> = {}): TreeStorage {
   const root = join(folder, 'volumes');
   return {
     makeBackend: () =>
@@ -79,6 +85,7 @@ function filesIn(folder: string): TreeStorage {
         log: silentLog,
         space: createSpaceAccount({ keptBytes: 0 }),
         confinement: createConfinement(),
+        ...options,
       }),
     async layerNames() {
       const { stdout } = await run('find', [root, '-type', 'f', '(', '-name', '*.qcow2', '-o', '-name', '*.raw', ')']);

@@ -61,10 +61,19 @@ export function createHousekeeping(deps: {
   /** Removes what can go, except the layers that a merge is working on. */
   async function clear(sql: Sql, merging: readonly LayerRow[] = []): Promise<void> {
     const isFree = ({ id }: LayerRow): boolean => merging.every((layer) => layer.id !== id);
-    for (const layer of planTidy(await loadTidyLayers(sql)).examine) if (isFree(layer)) await examine(layer);
+    for (const layer of planTidy(await loadTidyLayers(sql)).examine) if (isFree(layer)) await trying(layer, examine);
     for (const layer of planTidy(await loadTidyLayers(sql)).remove) {
       if (stopped) return;
-      if (isFree(layer)) await remove(sql, layer);
+      if (isFree(layer)) await trying(layer, (free) => remove(sql, free));
+    }
+  }
+
+  /** One layer that cannot be dealt with, say because a server does not answer, must not stand for all others. */
+  async function trying(layer: TidyLayer, work: (layer: TidyLayer) => Promise<void>): Promise<void> {
+    try {
+      await work(layer);
+    } catch (error) {
+      log.warn({ layerId: layer.id, error: messageOf(error) }, 'a layer could not be cleared away');
     }
   }
 

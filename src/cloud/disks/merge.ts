@@ -160,6 +160,9 @@ export function createMerges({ database, backend, locks, journals, follow, log }
       running = { youngerId: plan.younger.id, volumeId, abort, ended };
       try {
         return await begin(plan, volumeId, abort.signal);
+      } catch (error) {
+        // One damaged layer must not keep all others from being merged.
+        return failed(plan, error, abort.signal);
       } finally {
         running = undefined;
         end();
