@@ -12,6 +12,7 @@ import { type FileHandle, open, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { crashPoint } from '../../lib/crash-points.ts';
 import { syncFolder } from '../../lib/durable-files.ts';
+import type { ExtentSet } from './extent-set.ts';
 import {
   checkQcow2Size,
   qcow2ClusterBytes as clusterBytes,
@@ -38,10 +39,11 @@ interface OpenTable {
   lastEntry: number;
 }
 
-/** The most bytes that a file takes beside its data when so many L2 tables are touched. */
-export function qcow2TableBytesMax(sizeBytes: number, dataClusters: number, touchedTables: number): number {
-  const { total } = layoutOf(1 + dataClusters + touchedTables, sizeBytes);
-  return (total - dataClusters) * clusterBytes;
+/** The most bytes that a file takes beside `dataBytes` of data when it describes `ranges` of the disk. */
+export function qcow2TableBytesMax(sizeBytes: number, ranges: ExtentSet, dataBytes: number): number {
+  const tables = ranges.alignTo(guestBytesPerTable).totalBytes / guestBytesPerTable;
+  const dataClusters = dataBytes / clusterBytes;
+  return (layoutOf(1 + dataClusters + tables, sizeBytes).total - dataClusters) * clusterBytes;
 }
 
 export class FilledQcow2 {

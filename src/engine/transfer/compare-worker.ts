@@ -30,13 +30,15 @@ export class CompareWorker {
   readonly #tools: DomainTools;
   readonly #reader: DiskReader | undefined;
   readonly #openProblem: string = '';
+  readonly #sizeBytes: number;
   readonly #buffer = Buffer.allocUnsafeSlow(READ_CHUNKS * CHUNK_BYTES);
   readonly #id = Buffer.alloc(ID_BYTES);
 
   constructor(context: CompareContext) {
     this.#tools = openAccess(context.access);
+    this.#sizeBytes = context.sizeBytes;
     try {
-      this.#reader = openDisk(context.current);
+      this.#reader = openDisk(context.current, { expectedBytes: context.expectedBytes });
     } catch (error) {
       this.#openProblem = messageOf(error);
     }
@@ -67,7 +69,7 @@ export class CompareWorker {
     try {
       wanted = await this.#nodeAt(task.wanted);
     } catch (error) {
-      return { kind: 'damaged', damage: damageOf(error, task.leafIndex * LEAF_BYTES, LEAF_BYTES, this.#reader.sizeBytes) };
+      return { kind: 'damaged', damage: damageOf(error, task.leafIndex * LEAF_BYTES, LEAF_BYTES, this.#sizeBytes) };
     }
     let chunks: ChunkMask;
     try {

@@ -4,7 +4,7 @@
  */
 import type { Log } from '../../lib/log.ts';
 import { RepositoryError } from '../repository/errors.ts';
-import { initRepository, openRepository, type Repository } from '../repository/repository.ts';
+import { type DomainKeys, initRepository, openRepository, type Repository } from '../repository/repository.ts';
 import { repositoryErrorOf } from '../repository/store-access.ts';
 import { putTombstone } from '../repository/tombstone.ts';
 import { runBackup } from './backup.ts';
@@ -12,6 +12,7 @@ import type { DataMover, RepositoryAddress } from './contract.ts';
 import { createIndexCache } from './index-cache.ts';
 import { openStore, prepareStore } from './open-store.ts';
 import { runRestore } from './restore.ts';
+import { runRestoreOnto } from './restore-onto.ts';
 import { createWorkerPool } from './worker-pool.ts';
 
 export interface LocalMoverOptions {
@@ -19,6 +20,18 @@ export interface LocalMoverOptions {
   readonly workerCount: number;
   readonly now: () => Date;
   readonly log: Log;
+}
+
+interface BackupsAddress {
+  readonly repository: RepositoryAddress;
+  readonly domain: string;
+}
+
+/** The backups of one domain, for a restore. */
+interface Backups {
+  readonly repository: Repository;
+  readonly keys: DomainKeys;
+  readonly onDamage: (packNames: readonly string[]) => void;
 }
 
 export interface LocalMover extends DataMover {
@@ -41,6 +54,14 @@ export function createLocalMover({ workerCount, now, log }: LocalMoverOptions): 
     }
   };
 
+  const withBackups = <T>(order: BackupsAddress, use: (backups: Backups) => Promise<T>): Promise<T> =>
+    withRepository(order.repository, async (repository) => {
+      const keys = await repository.findDomain(order.domain);
+      if (keys === undefined) throw new RepositoryError('not-found', `there are no backups of domain ${order.domain}`);
+      const onDamage: Backups['onDamage'] = (packNames) => indexes.distrust(repository, keys, order.repository.cacheDir, packNames);
+      return await use({ repository, keys, onDamage });
+    });
+
   return {
     async initRepository(address) {
       const store = openStore(address.store);
@@ -58,23 +79,14 @@ export function createLocalMover({ workerCount, now, log }: LocalMoverOptions): 
       withRepository(order.repository, (repository) => runBackup({ pool, indexes, now, log }, repository, order, options)),
 
     restore: (order, options) =>
-      withRepository(order.repository, async (repository) => {
-        const keys = await repository.findDomain(order.domain);
-        if (keys === undefined) throw new RepositoryError('not-found', `there are no backups of domain ${order.domain}`);
+      withBackups(order, ({ repository, keys, onDamage }) => {
         const { session, targetPath, targetSizeBytes } = order;
-        return runRestore({
-          pool,
-          repository,
-          keys,
-          store: order.repository.store,
-          session,
-          targetPath,
-          targetSizeBytes,
-          mustBeNew: false,
-          onDamage: (packNames) => indexes.distrust(repository, keys, order.repository.cacheDir, packNames),
-          options,
-        });
+        const { store } = order.repository;
+        return runRestore({ pool, repository, keys, store, session, targetPath, targetSizeBytes, mustBeNew: false, onDamage, options });
       }),
+
+    restoreOnto: (order, options) =>
+      withBackups(order, ({ repository, keys, onDamage }) => runRestoreOnto({ pool, log, order, options, repository, keys, onDamage })),
 
     tombstone: (address, domain, session) =>
       withRepository(address, async (repository) => {

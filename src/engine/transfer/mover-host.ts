@@ -31,6 +31,8 @@ export function serveMover(mover: DataMover, channel: MoverChannel): void {
         return mover.backup(request.argument, options);
       case 'restore':
         return mover.restore(request.argument, options);
+      case 'restoreOnto':
+        return mover.restoreOnto(request.argument, options);
       case 'tombstone':
         return mover.tombstone(request.argument.repository, request.argument.domain, request.argument.session);
     }

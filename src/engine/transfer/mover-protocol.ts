@@ -1,11 +1,12 @@
 /** What crosses between the service and the data mover's process. */
 import type { PlainError } from '../repository/errors.ts';
-import type { BackupOrder, RepositoryAddress, RestoreOrder } from './contract.ts';
+import type { BackupOrder, RepositoryAddress, RestoreOntoOrder, RestoreOrder } from './contract.ts';
 
 export type MoverRequest =
   | { readonly call: number; readonly method: 'initRepository'; readonly argument: RepositoryAddress }
   | { readonly call: number; readonly method: 'backup'; readonly argument: BackupOrder }
   | { readonly call: number; readonly method: 'restore'; readonly argument: RestoreOrder }
+  | { readonly call: number; readonly method: 'restoreOnto'; readonly argument: RestoreOntoOrder }
   | {
       readonly call: number;
       readonly method: 'tombstone';

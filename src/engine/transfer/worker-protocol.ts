@@ -119,6 +119,10 @@ export interface CompareContext {
   readonly kind: 'compare';
   readonly access: DomainAccess;
   readonly current: DiskSource;
+  /** What is going to be read of it, at most. */
+  readonly expectedBytes: number;
+  /** Of the disk in the backup. */
+  readonly sizeBytes: number;
 }
 
 /** Several leaves, as in a backup. */
