@@ -19,6 +19,7 @@ import { createDataMover } from '../engine/transfer/data-mover-client.ts';
 import { createLayeredFiles } from '../engine/volumes/layered-files/create-layered-files.ts';
 import { systemClock } from '../lib/clock.ts';
 import type { Log } from '../lib/log.ts';
+import type { Ballast } from './ballast.ts';
 import type { Config } from './config.ts';
 import type { StatePaths } from './state-dir.ts';
 import { createStatusSource } from './status-source.ts';
@@ -32,12 +33,13 @@ export interface CloudOptions {
   readonly paths: StatePaths;
   readonly database: Database;
   readonly connection: ConnectionTarget;
+  readonly ballast: Pick<Ballast, 'figures'>;
   readonly log: Log;
 }
 
 export type Cloud = Awaited<ReturnType<typeof composeCloud>>;
 
-export async function composeCloud({ config, paths, database, connection, log }: CloudOptions) {
+export async function composeCloud({ config, paths, database, connection, ballast, log }: CloudOptions) {
   const clock = systemClock;
   const confinement = createConfinement({ allowUnconfined: config.allowUnconfined });
   const space = createSpaceAccount({ keptBytes: config.diskReserveBytes });
@@ -84,6 +86,10 @@ export async function composeCloud({ config, paths, database, connection, log }:
     availabilityZone,
     log,
   });
+  const spaceInUse = async () => {
+    const [figures, inUse, ballastFigures] = await Promise.all([space.figures(paths.volumes), disks.spaceInUse(), ballast.figures()]);
+    return { ...figures, ...inUse, ballast: ballastFigures };
+  };
 
   return {
     database,
@@ -95,7 +101,7 @@ export async function composeCloud({ config, paths, database, connection, log }:
     snapshots,
     images,
     backups,
-    status: createStatusSource({ database, backups, freeBytes, version: productVersion() }),
+    status: createStatusSource({ database, backups, freeBytes, space: spaceInUse, version: productVersion() }),
 
     /** What has to be right before the first request is answered. */
     async prepare(first: { adminPassword: string; repositoryPath: string; keyFile: string }): Promise<void> {

@@ -9,7 +9,9 @@ import type { Finding } from '../fronts/cli/doctor.ts';
 import { usageError } from '../fronts/cli/exit-codes.ts';
 import { formatBytes } from '../fronts/cli/output.ts';
 import { messageOf } from '../lib/errors.ts';
+import { presentBytesOf } from './ballast.ts';
 import { type Config, ConfigError, type Environment, readConfig } from './config.ts';
+import { statePathsOf } from './state-dir.ts';
 
 const root = join(import.meta.dirname, '../..');
 const nodeMajorMin = 26;
@@ -24,6 +26,7 @@ export async function examine(invocation: CliInvocation): Promise<readonly Findi
     postgresFinding(config),
     stateDirFinding(config),
     spaceFinding(config),
+    await ballastFinding(config),
     await portFinding(config),
   ];
 }
@@ -121,12 +124,27 @@ function stateDirFinding({ stateDir, isRoot }: Config): Finding {
   return { check, ok: false, detail: `${existing} cannot be written`, fix };
 }
 
-function spaceFinding({ stateDir, diskReserveBytes }: Config): Finding {
-  const { bavail, bsize } = statfsSync(nearestExisting(stateDir));
+function spaceFinding({ stateDir, diskReserveBytes, ballastBytes, isRoot }: Config): Finding {
+  const { bavail, bfree, bsize } = statfsSync(nearestExisting(stateDir));
   const freeBytes = bavail * bsize;
-  const detail = `${formatBytes(freeBytes)} free, ${formatBytes(diskReserveBytes)} of it are kept back`;
+  const onlyRootsBytes = (bfree - bavail) * bsize;
+  // Disks that are written to by root's processes can take it, PostgreSQL cannot: then the ballast is too small to help.
+  const warning = isRoot && onlyRootsBytes > ballastBytes ? `; ${formatBytes(onlyRootsBytes)} more only for root, see docs/space.md` : '';
+  const detail = `${formatBytes(freeBytes)} free, ${formatBytes(diskReserveBytes)} of it are kept back${warning}`;
   if (freeBytes > diskReserveBytes) return { check: 'space', ok: true, detail };
   return { check: 'space', ok: false, detail, fix: `make space below ${stateDir}, or lower STILLPOINT_DISK_RESERVE_BYTES` };
+}
+
+/** A service that runs looks after it itself; before the first start there is none. */
+async function ballastFinding({ stateDir, ballastBytes }: Config): Promise<Finding> {
+  const check = 'ballast';
+  const { ballast, root: made } = statePathsOf(stateDir);
+  const presentBytes = await presentBytesOf(ballast);
+  if (ballastBytes === 0) return { check, ok: true, detail: 'none (STILLPOINT_BALLAST_BYTES)' };
+  if (presentBytes >= ballastBytes) return { check, ok: true, detail: `${formatBytes(presentBytes)} in place` };
+  if (!existsSync(join(made, 'lock'))) return { check, ok: true, detail: `${formatBytes(ballastBytes)} (will be made)` };
+  const detail = `${formatBytes(presentBytes)} of ${formatBytes(ballastBytes)} left: it was given up because the disk was full`;
+  return { check, ok: false, detail, fix: `make space below ${stateDir}; the running service makes the ballast anew` };
 }
 
 function nearestExisting(path: string): string {

@@ -41,7 +41,7 @@ async function start(config: Config, paths: StatePaths, undo: (() => Promise<voi
   await ballast.giveUp('the service starts');
   const { database, connection } = await startDatabase(config, log, ballast, undo);
   ballast.watch();
-  const cloud = await composeCloud({ config, paths, database, connection, log });
+  const cloud = await composeCloud({ config, paths, database, connection, ballast, log });
   undo.push(() => cloud.stop());
   const password = await adminPassword(paths);
   await cloud.prepare({

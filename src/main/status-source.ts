@@ -7,10 +7,11 @@ export interface StatusSourceDeps {
   readonly database: Database;
   readonly backups: Pick<BackupsService, 'repositories'>;
   readonly freeBytes: () => Promise<number>;
+  readonly space: StatusSource['space'];
   readonly version: string;
 }
 
-export function createStatusSource({ database, backups, freeBytes, version }: StatusSourceDeps): StatusSource {
+export function createStatusSource({ database, backups, freeBytes, space, version }: StatusSourceDeps): StatusSource {
   const countOf = async (table: 'volumes' | 'snapshots' | 'images' | 'backups', column: 'project_id' | 'owner', projectId: string) => {
     const row = await database.sql
       .selectFrom(table)
@@ -24,6 +25,7 @@ export function createStatusSource({ database, backups, freeBytes, version }: St
     uptimeSeconds: () => process.uptime(),
     repositories: () => backups.repositories(),
     freeBytes,
+    space,
     async countsFor({ projectId }) {
       const project = projectId ?? '';
       const [volumes, snapshots, images, backupCount] = await Promise.all([

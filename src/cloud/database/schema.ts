@@ -135,6 +135,7 @@ export interface LayersTable {
   format: 'raw' | 'qcow2';
   size_bytes: number;
   state: 'planned' | 'top' | 'frozen' | 'merging' | 'doomed';
+  allocated_bytes: Generated<number | null>;
   created_at: DefaultedTimestamp;
 }
 

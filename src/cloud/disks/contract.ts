@@ -17,6 +17,27 @@ export interface ChangesSince {
   readonly changed: ExtentSet;
 }
 
+/** Of all disks together, in bytes. */
+export interface DiskSpace {
+  /** What volumes were promised: the sizes of their disks. */
+  readonly virtualBytes: number;
+  /** What all layers take. */
+  readonly allocatedBytes: number;
+}
+
+/** Who else needs a layer of a volume; the first that applies counts. `others`: what is just being read, copied or restored. */
+export const sharers = ['images', 'snapshots', 'volumes', 'others'] as const;
+export type Sharer = (typeof sharers)[number];
+
+/** Of one volume's disk, in bytes. */
+export interface DiskUsage {
+  readonly virtualBytes: number;
+  /** What would be free if the volume went, and nothing else. */
+  readonly exclusiveBytes: number;
+  /** What would stay then, because others need it. */
+  readonly sharedBytes: Readonly<Record<Sharer, number>>;
+}
+
 /**
  * The tree of layers (files) and points (moments) behind volumes, snapshots, images and backups.
  *
@@ -49,6 +70,9 @@ export interface DisksService {
   release(tx: Tx, pointId: string, holder: string): Promise<void>;
   /** Removes layers that nobody needs and merges unnamed neighbours. Never touches a disk that is open or being read. */
   tidy(): Promise<void>;
+  spaceInUse(): Promise<DiskSpace>;
+  /** Undefined when the volume has no disk. */
+  usageOf(volumeId: string): Promise<DiskUsage | undefined>;
 
   /** The bytes of a held point, for readers. */
   sourceOf(pointId: string): Promise<DiskSource>;

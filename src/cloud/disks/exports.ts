@@ -111,7 +111,9 @@ export function createExports(deps: ExportsDeps): Exports {
       await lockTree(tx, 'shared');
       const row = { volume_id: volumeId, export_id: exportId, socket_path: '', monitor_path: '', process_id: 0, read_only: readOnly };
       await tx.insertInto('volume_exports').values(row).execute();
-      return await loadDisk(tx, volumeId);
+      const disk = await loadDisk(tx, volumeId);
+      await tx.updateTable('layers').set({ allocated_bytes: null }).where('id', '=', disk.top.id).execute();
+      return disk;
     });
     try {
       await merges.leave(marked.chain);

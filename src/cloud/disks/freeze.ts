@@ -91,7 +91,7 @@ async function recordPlan(sql: Sql, { volumeId, top, headPointId }: DiskState, p
       overlay AS (
         INSERT INTO layers (id, parent_id, home, format, size_bytes, state)
         VALUES (${plan.topLayerId}, ${top.id}, ${volumeId}, 'qcow2', ${top.sizeBytes}, 'planned')
-        ON CONFLICT (id) DO UPDATE SET parent_id = EXCLUDED.parent_id, size_bytes = EXCLUDED.size_bytes, state = 'planned'
+        ON CONFLICT (id) DO UPDATE SET parent_id = EXCLUDED.parent_id, size_bytes = EXCLUDED.size_bytes, state = 'planned', allocated_bytes = NULL
         WHERE layers.state IN ('planned', 'doomed') RETURNING id),
       point AS (
         INSERT INTO points (id, parent_id, layer_id, size_bytes) VALUES (${plan.pointId}, ${headPointId}, ${top.id}, ${top.sizeBytes})
@@ -108,7 +108,7 @@ export async function recordFreeze(
   moment: { frozenId: string; topId: string; pointId: string },
 ): Promise<void> {
   const { rows } = await query<{ id: string }>`
-    WITH frozen AS (UPDATE layers SET state = 'frozen' WHERE id = ${moment.frozenId} AND state = 'top' RETURNING id),
+    WITH frozen AS (UPDATE layers SET state = 'frozen', allocated_bytes = NULL WHERE id = ${moment.frozenId} AND state = 'top' RETURNING id),
       raised AS (UPDATE layers SET state = 'top' WHERE id = ${moment.topId} AND state = 'planned' RETURNING id)
     UPDATE volumes SET top_layer_id = raised.id, head_point_id = ${moment.pointId}
     FROM frozen, raised WHERE volumes.id = ${volumeId} AND top_layer_id = frozen.id RETURNING volumes.id`.execute(sql);

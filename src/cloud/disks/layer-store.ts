@@ -140,7 +140,8 @@ export async function childrenOf(sql: Sql, layerId: string): Promise<LayerRow[]>
 
 /** Writes a layer's row before its file is made. A row that an interrupted attempt left is taken over. */
 export async function planLayer(sql: Sql, layer: Layer, parentId: string | null): Promise<void> {
-  const values = { parent_id: parentId, home: layer.home, format: layer.format, size_bytes: layer.sizeBytes, state: 'planned' as const };
+  const { home, format, sizeBytes } = layer;
+  const values = { parent_id: parentId, home, format, size_bytes: sizeBytes, state: 'planned' as const, allocated_bytes: null };
   const written = await sql
     .insertInto('layers')
     .values({ id: layer.id, ...values })
@@ -175,5 +176,5 @@ export async function setDisk(sql: Sql, volumeId: string, disk: { topLayerId: st
 }
 
 export async function setLayerSize(sql: Sql, layerId: string, sizeBytes: number): Promise<void> {
-  await sql.updateTable('layers').set({ size_bytes: sizeBytes }).where('id', '=', layerId).execute();
+  await sql.updateTable('layers').set({ size_bytes: sizeBytes, allocated_bytes: null }).where('id', '=', layerId).execute();
 }

@@ -29,13 +29,15 @@ export async function mark(sql: Sql, plan: MergePlan): Promise<boolean> {
     await lockTree(tx, 'alone');
     if (!(await isStillSo(tx, plan)) || (await isInUse(tx, plan))) return false;
     await tx.updateTable('layers').set({ state: 'merging' }).where('id', '=', plan.younger.id).execute();
+    await tx.updateTable('layers').set({ allocated_bytes: null }).where('id', '=', plan.older.id).execute();
     await tx.updateTable('points').set({ layer_id: null }).where('layer_id', '=', plan.older.id).execute();
     return true;
   });
 }
 
 /** For a merge that is known to work no more. */
-export async function unmark(sql: Sql, { younger }: MergePlan): Promise<void> {
+export async function unmark(sql: Sql, { older, younger, child }: MergePlan): Promise<void> {
+  await sql.updateTable('layers').set({ allocated_bytes: null }).where('id', 'in', [older.id, child.id]).execute();
   await sql.updateTable('layers').set({ state: 'frozen' }).where('id', '=', younger.id).where('state', '=', 'merging').execute();
 }
 
@@ -77,9 +79,9 @@ async function isInUse(tx: Sql, { older, younger, server }: MergePlan): Promise<
 export async function record(sql: Sql, { older, younger, child }: Omit<MergePlan, 'server'>): Promise<void> {
   await sql.transaction().execute(async (tx) => {
     await lockTree(tx, 'alone');
-    await tx.updateTable('layers').set({ parent_id: older.id }).where('id', '=', child.id).execute();
+    await tx.updateTable('layers').set({ parent_id: older.id, allocated_bytes: null }).where('id', '=', child.id).execute();
     await tx.updateTable('points').set({ layer_id: older.id }).where('layer_id', '=', younger.id).execute();
-    await tx.updateTable('layers').set({ size_bytes: younger.sizeBytes }).where('id', '=', older.id).execute();
+    await tx.updateTable('layers').set({ size_bytes: younger.sizeBytes, allocated_bytes: null }).where('id', '=', older.id).execute();
     await tx.updateTable('layers').set({ state: 'doomed' }).where('id', '=', younger.id).execute();
   });
 }

@@ -12,8 +12,9 @@ import { chainOf, findDisk, layerOf } from './layer-store.ts';
 import { createVolumeLocks, lockTree } from './locks.ts';
 import { createMerges } from './merge.ts';
 import { addHold, addRoot, findPoint, removeHold, removeRootsOf } from './point-store.ts';
+import { createDiskFigures } from './space.ts';
 
-export type { ChangesSince, DisksService, KnownRoot } from './contract.ts';
+export type { ChangesSince, DiskSpace, DisksService, DiskUsage, KnownRoot } from './contract.ts';
 
 export interface DisksDeps {
   readonly database: Database;
@@ -38,6 +39,7 @@ export function createDisksService(deps: DisksDeps): RunningDisks {
   const exports = createExports({ database, backend, locks, merges, log });
   const housekeeping = createHousekeeping({ database, backend, locks, merges, exports, journals, log });
   const changes: DiskChangesDeps = { backend, exports };
+  const figures = createDiskFigures({ database, backend });
 
   /** A merge that rewrites the file of a volume's top layer gives way to whoever wants the volume. */
   const alone: typeof locks.withVolume = (volumeId, work) => {
@@ -69,6 +71,8 @@ export function createDisksService(deps: DisksDeps): RunningDisks {
       tx.afterCommit(housekeeping.nudge);
     },
     tidy: housekeeping.tidy,
+    spaceInUse: figures.total,
+    usageOf: figures.usageOf,
 
     async sourceOf(pointId) {
       const point = await findPoint(database.sql, pointId);

@@ -3,7 +3,7 @@ import { notFound } from '../../lib/errors.ts';
 import { isUuid } from '../../lib/ids.ts';
 import type { Log } from '../../lib/log.ts';
 import type { Database } from '../database/service.ts';
-import type { DisksService } from '../disks/service.ts';
+import type { DisksService, DiskUsage } from '../disks/service.ts';
 import type { Caller } from '../identity/caller.ts';
 import { authorise, canSee } from '../identity/policy.ts';
 import type { Jobs } from '../jobs/service.ts';
@@ -56,6 +56,8 @@ export interface VolumesService extends Attaching, VolumeChangesService {
   list(caller: Caller, query: VolumeQuery): Promise<VolumePage>;
   get(caller: Caller, id: string): Promise<Volume>;
   summary(caller: Caller, options: { allProjects: boolean }): Promise<VolumeSummary>;
+  /** What the volume's disk takes; undefined while it has none. */
+  usage(caller: Caller, id: string): Promise<DiskUsage | undefined>;
   /** The row, at once; the disk follows. */
   create(caller: Caller, order: CreateVolumeOrder): Promise<Volume>;
   delete(caller: Caller, id: string, options: { cascade: boolean; force: boolean }): Promise<void>;
@@ -107,6 +109,7 @@ export function createVolumesService(deps: VolumesDeps): VolumesService {
       const all = { projectId, filters: [], metadata: {}, sort: [], markerId: undefined, limit: 0, offset: 0 };
       return { ...(await countVolumes(database.sql, all)), metadata: await metadataInUse(database.sql, projectId) };
     },
+    usage: async (caller, id) => deps.disks.usageOf((await visibleVolume(database, caller, id, 'volume:get')).id),
     async create(caller, order) {
       return await database.transact(async (tx) => {
         const id = await beginCreate(deps, tx, caller, order);

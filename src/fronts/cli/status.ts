@@ -4,12 +4,23 @@ import { type CliCommand, positionalsOf } from './command.ts';
 import { exitCodes } from './exit-codes.ts';
 import { formatBytes, formatDuration, printJson, printRecord } from './output.ts';
 
+interface SpaceBody {
+  readonly free_bytes: number;
+  readonly reserved_bytes: number;
+  readonly kept_bytes: number;
+  readonly virtual_bytes: number;
+  readonly allocated_bytes: number;
+  readonly overcommit_ratio: number;
+  readonly ballast: { readonly size_bytes: number; readonly present_bytes: number };
+}
+
 interface StatusBody {
   readonly version: string;
   readonly uptime_seconds: number;
   readonly counts: Readonly<Record<string, number>>;
   readonly repositories: readonly { readonly id: string; readonly name: string; readonly path?: string }[];
   readonly free_bytes: number;
+  readonly space?: SpaceBody;
 }
 
 export const status: CliCommand = {
@@ -33,7 +44,19 @@ export const status: CliCommand = {
       ...body.counts,
       repository: body.repositories.map(({ name, path }) => (path === undefined ? name : `${name} (${path})`)).join(', '),
       'free for volumes': formatBytes(Math.max(0, body.free_bytes)),
+      ...spaceLines(body.space),
     });
     return exitCodes.ok;
   },
 };
+
+/** For administrators: others are not told what the machine has. */
+function spaceLines(space: SpaceBody | undefined): Record<string, string> {
+  if (space === undefined) return {};
+  const { size_bytes: size, present_bytes: present } = space.ballast;
+  return {
+    'disk free': `${formatBytes(space.free_bytes)}, ${formatBytes(space.kept_bytes)} kept back, ${formatBytes(space.reserved_bytes)} reserved`,
+    'disks take': `${formatBytes(space.allocated_bytes)} of ${formatBytes(space.virtual_bytes)} promised (overcommit ${space.overcommit_ratio})`,
+    ...(size === 0 || size === present ? {} : { ballast: `${formatBytes(present)} of ${formatBytes(size)}: the disk is full` }),
+  };
+}

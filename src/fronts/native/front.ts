@@ -5,9 +5,10 @@ import { nameRequests } from '../openstack/shared/request-id.ts';
 import { answerWithNativeErrors } from './errors.ts';
 import { type JobRoutesDeps, registerJobRoutes } from './jobs.ts';
 import { type RevertRouteDeps, registerRevertRoute } from './revert.ts';
+import { registerUsageRoute, type UsageRouteDeps } from './space.ts';
 import { registerStatusRoute, type StatusDeps } from './status.ts';
 
-export interface NativeFrontDeps extends JobRoutesDeps, RevertRouteDeps, StatusDeps {
+export interface NativeFrontDeps extends JobRoutesDeps, RevertRouteDeps, StatusDeps, UsageRouteDeps {
   readonly identity: TokenValidator;
   readonly publicUrl: string | undefined;
 }
@@ -21,5 +22,6 @@ export function nativeFront(app: FastifyInstance, deps: NativeFrontDeps, done: (
   registerStatusRoute(app, deps);
   registerJobRoutes(app, deps);
   registerRevertRoute(app, deps);
+  registerUsageRoute(app, deps);
   done();
 }

@@ -57,6 +57,12 @@ beforeAll(async () => {
     database: held.database,
     jobs,
     clock: systemClock,
+    volumes: {
+      usage: async (_caller, id) =>
+        id === 'new'
+          ? undefined
+          : { virtualBytes: 100, exclusiveBytes: 1, sharedBytes: { images: 2, snapshots: 3, volumes: 4, others: 5 } },
+    },
     snapshots: { revert: () => Promise.reject(new Error('there are no snapshots here')) },
     status: {
       version: '1.2.3',
@@ -64,6 +70,7 @@ beforeAll(async () => {
       countsFor: async () => ({ volumes: 1, snapshots: 2, images: 3, backups: 4 }),
       repositories: async () => [{ id: 'r', name: 'default', storePath: '/store' }],
       freeBytes: async () => 5,
+      space: async () => space,
     },
   });
   healthRoutes(app, held);
@@ -75,6 +82,17 @@ afterAll(async () => {
   await held.drop();
 });
 
+const space = {
+  capacityBytes: 100,
+  freeBytes: 60,
+  reservedBytes: 20,
+  keptBytes: 10,
+  availableBytes: 30,
+  virtualBytes: 150,
+  allocatedBytes: 30,
+  ballast: { sizeBytes: 8, presentBytes: 4 },
+};
+
 const call = async (method: 'GET' | 'POST', url: string, token = 'p1:member') => {
   const answer = await app.inject({ method, url: `/api/v1${url}`, headers: { 'x-auth-token': token } });
   return { status: answer.statusCode, body: answer.json() };
@@ -85,6 +103,32 @@ async function startedJob(projectId: string | null): Promise<{ id: string; subje
   const id = await held.database.transact((tx) => jobs.start(tx, { kind: 'test.wait', subjectId, projectId, input: {} }));
   return { id, subjectId };
 }
+
+test('the space of the machine is told to administrators', async () => {
+  expect((await call('GET', '/status')).body.space).toBeUndefined();
+  expect((await call('GET', '/status', 'p1:admin')).body.space).toEqual({
+    capacity_bytes: 100,
+    free_bytes: 60,
+    reserved_bytes: 20,
+    kept_bytes: 10,
+    available_bytes: 30,
+    virtual_bytes: 150,
+    allocated_bytes: 30,
+    overcommit_ratio: 2.5,
+    ballast: { size_bytes: 8, present_bytes: 4 },
+  });
+});
+
+test('what a volume takes is told by who needs it, and adds up', async () => {
+  const usage = {
+    virtual_bytes: 100,
+    allocated_bytes: 15,
+    exclusive_bytes: 1,
+    shared_bytes: { images: 2, snapshots: 3, volumes: 4, others: 5 },
+  };
+  expect((await call('GET', '/volumes/v/usage')).body).toEqual({ usage: { volume_id: 'v', ...usage } });
+  expect((await call('GET', '/volumes/new/usage')).body.usage).toMatchObject({ virtual_bytes: 0, allocated_bytes: 0, exclusive_bytes: 0 });
+});
 
 test('a job is shown to its project while it runs, and can be cancelled', async () => {
   const { id, subjectId } = await startedJob('p1');

@@ -3,6 +3,7 @@ import type { FastifyInstance } from 'fastify';
 import Type, { type Static } from 'typebox';
 import type { Caller } from '../../cloud/identity/caller.ts';
 import { isAllowed } from '../../cloud/identity/policy.ts';
+import { Space, type SpaceSource, spaceBody } from './space.ts';
 
 export interface StatusDeps {
   readonly status: StatusSource;
@@ -16,6 +17,7 @@ export interface StatusSource {
   repositories(): Promise<readonly { readonly id: string; readonly name: string; readonly storePath: string }[]>;
   /** What volumes may still take before the space that is kept free. */
   freeBytes(): Promise<number>;
+  space(): Promise<SpaceSource>;
 }
 
 const Counts = Type.Object({
@@ -34,12 +36,15 @@ const Status = Type.Object({
   /** With their places for administrators only. */
   repositories: Type.Array(Type.Object({ id: Type.String(), name: Type.String(), path: Type.Optional(Type.String()) })),
   free_bytes: Type.Integer(),
+  /** For administrators. */
+  space: Type.Optional(Space),
 });
 
 export function registerStatusRoute(app: FastifyInstance, { status }: StatusDeps): void {
   app.get('/status', async (request): Promise<Static<typeof Status>> => {
     const { caller } = request;
     const seesPlaces = isAllowed(caller, 'repository:list', { projectId: null });
+    const space = isAllowed(caller, 'pool:list', { projectId: null }) ? { space: spaceBody(await status.space()) } : {};
     const [counts, repositories, freeBytes] = await Promise.all([status.countsFor(caller), status.repositories(), status.freeBytes()]);
     return {
       version: status.version,
@@ -47,6 +52,7 @@ export function registerStatusRoute(app: FastifyInstance, { status }: StatusDeps
       counts,
       repositories: repositories.map(({ id, name, storePath }) => ({ id, name, ...(seesPlaces ? { path: storePath } : {}) })),
       free_bytes: freeBytes,
+      ...space,
     };
   });
 }
