@@ -18,7 +18,7 @@ import { createSpaceAccount } from '../../src/engine/space/space-account.ts';
 import type { BackupOutcome, DataMover } from '../../src/engine/transfer/contract.ts';
 import { createDataMover } from '../../src/engine/transfer/data-mover-client.ts';
 import { createLayeredFiles } from '../../src/engine/volumes/layered-files/create-layered-files.ts';
-import { silentLog } from '../../src/lib/log.ts';
+import { type Log, silentLog } from '../../src/lib/log.ts';
 import { mustRun } from './clients.ts';
 import type { TestDatabase } from './database.ts';
 
@@ -31,6 +31,7 @@ export interface BackupCloudOptions {
   readonly held?: TestDatabase;
   readonly folder?: string;
   readonly mover?: DataMover;
+  readonly log?: Log;
   /** Free space that volumes keep back. */
   readonly reserveBytes?: number;
   /** What backups and restores believe about the free space; the truth when left out. */
@@ -87,7 +88,7 @@ export async function startBackupCloud(options: BackupCloudOptions = {}): Promis
   const { database } = held;
   const runtimeDir = join(folder, 'run');
   await mkdir(runtimeDir, { recursive: true, mode: 0o700 });
-  const log = silentLog;
+  const log = options.log ?? silentLog;
   const space = createSpaceAccount({ keptBytes: options.reserveBytes ?? 0 });
   const backend = createLayeredFiles({
     root: options.volumesPath ?? join(folder, 'volumes'),

@@ -4,7 +4,9 @@
  *   freeze    a hidden point of the volume is made and held (milliseconds), or the snapshot's point is held; from here on the volume may
  *             change as it likes, and the backup holds what the disk held at this moment
  *   transfer  the data mover reads the point and writes packs and, last of all, one commit. A request for an incremental reads only what changed
- *             since the nearest point that the repository already knows; any other reads everything allocated, on purpose (decision 0002)
+ *             since the nearest point that the repository already knows; any other reads everything allocated, on purpose (decision 0002).
+ *             When the mover's audit finds that something it relied on is not true, it reads everything all the same, and nothing relies on that
+ *             again (decision 0012)
  *   publish   one transaction: the backup is available, the point is known under the commit's root, volume or snapshot is back where it
  *             was, and the point's bytes are released (its place among the points stays: later incrementals start there)
  *
@@ -15,12 +17,15 @@
  * A failure settles the rows first (the volume must not wait for a broken repository) and leaves the sessions to `backup.discard`, which tries
  * until they are tombstoned. Deletion by force of a backup that is being created is the same walk; the row disappears instead of showing an error.
  */
+import type { AuditFinding } from '../../engine/repository/commit.ts';
 import type { SpaceAccount } from '../../engine/space/contract.ts';
 import type { BackupDescription, BackupOrder, BackupOutcome, DataMover } from '../../engine/transfer/contract.ts';
 import { newHexId } from '../../lib/ids.ts';
 import type { Log } from '../../lib/log.ts';
+import { inTurns } from '../../lib/steps.ts';
 import type { Database, Timestamp } from '../database/service.ts';
 import type { DisksService } from '../disks/contract.ts';
+import type { Events, NewEvent } from '../events/service.ts';
 import type { SagaDefinition, SagaFailure, StepContext } from '../jobs/saga.ts';
 import type { Jobs } from '../jobs/service.ts';
 import type { SnapshotsForBackups } from '../snapshots/contract.ts';
@@ -61,6 +66,7 @@ export interface CreateJobDeps {
   readonly snapshots: SnapshotsForBackups;
   readonly repositories: Repositories;
   readonly space: SpaceAccount;
+  readonly events: Pick<Events, 'record'>;
   readonly availabilityZone: string;
   readonly log: Log;
 }
@@ -77,6 +83,7 @@ type TransferOutput = {
     readonly objectCount: number;
     readonly readBytes: number;
     readonly storedBytes: number;
+    readonly finding?: { readonly wrong: AuditFinding['wrong']; readonly offsetBytes: number; readonly baseSession?: string };
   };
 };
 
@@ -159,7 +166,20 @@ async function transfer(deps: CreateJobDeps, context: Context): Promise<Transfer
     }
   });
   deps.log.info({ backupId: backup.id, asked: input.incremental ? 'incremental' : 'full', ...outcome }, 'a backup was written');
+  const finding = outcome.audit?.finding;
+  if (finding !== undefined) {
+    deps.log.error({ backupId: backup.id, volumeId: backup.volumeId, ...outcome }, auditText(finding));
+    // Before the backup is published: then it is what the next one starts from.
+    await context.effect('distrust', () => deps.disks.distrust(input.pointId, finding));
+  }
   return { sessions, outcome: plain(outcome) };
+}
+
+/** What operators read of it: which other backups are in doubt. */
+function auditText({ wrong, offsetBytes }: AuditFinding): string {
+  return wrong === 'changes'
+    ? `a backup found a change at ${offsetBytes} that the journals missed, and read everything; incrementals made since the last full backup may lack changes`
+    : `a backup found data at ${offsetBytes} where the disk says that it holds none, and read everything; earlier backups of it may lack data`;
 }
 
 /** Asked anew on each attempt: another backup may have made a nearer start since, or have taken one away. */
@@ -167,7 +187,8 @@ async function baseOf(deps: CreateJobDeps, input: CreateInput): Promise<Pick<Bac
   if (!input.incremental) return {};
   const since = await deps.disks.changesSince(input.pointId, { repositoryId: input.repositoryId, domain: input.projectId });
   if (since === undefined) return {};
-  return { base: { session: since.session, root: since.root, changed: since.changed.encode().toString('base64') } };
+  const changed = await inTurns(since.changed.encodeSteps());
+  return { base: { session: since.session, root: since.root, changed: changed.toString('base64') } };
 }
 
 function describe(backup: Backup): BackupDescription {
@@ -187,20 +208,21 @@ function describe(backup: Backup): BackupDescription {
 const utc = (timestamp: Timestamp): string => `${timestamp}Z`;
 
 /** An interface has no index signature, which the type of stored outputs asks for. */
-const plain = ({ session, root, sizeBytes, objectCount, readBytes, storedBytes }: BackupOutcome) => ({
+const plain = ({ session, root, sizeBytes, objectCount, readBytes, storedBytes, audit }: BackupOutcome) => ({
   session,
   root,
   sizeBytes,
   objectCount,
   readBytes,
   storedBytes,
+  ...(audit?.finding === undefined ? {} : { finding: { ...audit.finding } }),
 });
 
 async function publish(deps: CreateJobDeps, context: Context): Promise<undefined> {
   const { input } = context;
   const outcome = context.output<TransferOutput>('transfer')?.outcome;
   if (outcome === undefined) throw new Error('the transfer left no result');
-  const { session, root, objectCount } = outcome;
+  const { session, root, objectCount, finding } = outcome;
   const container = await deps.repositories.nameOf(input.repositoryId);
   await context.effect('rows', () =>
     deps.database.transact(async (tx) => {
@@ -212,8 +234,14 @@ async function publish(deps: CreateJobDeps, context: Context): Promise<undefined
       if (!(await move(tx.sql, input.backupId, 'published', changes))) throw new Error('the backup was cancelled');
       await deps.disks.recordRoot(tx, input.pointId, { repositoryId: input.repositoryId, domain: input.projectId, session, root });
       await deps.disks.release(tx, input.pointId, holderOf(input));
+      if (finding !== undefined) await deps.events.record(tx, auditEvent(input, finding));
     }),
   );
+}
+
+function auditEvent({ backupId, volumeId, projectId }: CreateInput, finding: AuditFinding): NewEvent {
+  const payload = { backupId, ...finding, message: auditText(finding) };
+  return { projectId, kind: 'backup.audit_failed', resourceType: 'volume', resourceId: volumeId, payload };
 }
 
 async function endOnSource(

@@ -7,6 +7,7 @@ import type { Log } from '../../lib/log.ts';
 import type { ListQuery } from '../database/lists.ts';
 import type { Database, StringMap, Tx } from '../database/service.ts';
 import type { DisksService } from '../disks/contract.ts';
+import { createEvents } from '../events/service.ts';
 import type { Caller } from '../identity/caller.ts';
 import { type Action, authorise, canSee } from '../identity/policy.ts';
 import type { Jobs } from '../jobs/service.ts';
@@ -83,7 +84,7 @@ const unknownBackup = (id: string) => notFound(`Backup ${id} could not be found.
 export function createBackupsService(deps: BackupsDeps): BackupsService {
   const { database, jobs } = deps;
   const repositories = createRepositories(deps);
-  const withRepositories = { ...deps, repositories };
+  const withRepositories = { ...deps, repositories, events: createEvents({ database }) };
   jobs.define(createBackupSaga(withRepositories));
   jobs.define(restoreBackupSaga(withRepositories));
   jobs.define(deleteBackupSaga(withRepositories));

@@ -1,5 +1,6 @@
 import type { DiskSource, LayerTarget } from '../../engine/disk/contract.ts';
 import type { ExtentSet } from '../../engine/disk/extent-set.ts';
+import type { AuditFinding } from '../../engine/repository/commit.ts';
 import type { Tx } from '../database/service.ts';
 
 /** A commit in a repository that holds exactly what a point held. */
@@ -81,6 +82,12 @@ export interface DisksService {
   forgetSession(tx: Tx, session: string): Promise<void>;
   /** Undefined: no point with a known root in this repository and domain can be reached over known journals. Then everything is read. */
   changesSince(pointId: string, where: { repositoryId: string; domain: string }): Promise<ChangesSince | undefined>;
+  /**
+   * A backup of the held point found that journals, or what its base notes of itself, are wrong. Roots and journals on the lines from it, and from the
+   * point that the finding's session is known for, up to their oldest ancestors are given up, so that what follows reads everything. Repeatable, but not
+   * after the point's new root was recorded.
+   */
+  distrust(pointId: string, finding: AuditFinding): Promise<void>;
 
   /** Starts (or finds) the server of a volume's bytes and returns where NBD clients connect. */
   openExport(volumeId: string, options: { readOnly: boolean }): Promise<{ socketPath: string }>;

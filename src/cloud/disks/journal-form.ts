@@ -13,8 +13,10 @@ const grainBytes = 64 * 1024;
 /** A journal with more ranges gets coarser grains until it has not: 2 to 4 MB in the database at most. */
 export const journalRangesMax = 2 ** 20;
 
-/** Of a journal that cannot be trusted: whoever crosses it reads everything. No disk is larger. */
-export const everythingChanged: ExtentSet = ExtentSet.of([[0, 2 ** 52]]);
+/** No disk is larger. */
+export const everythingBytes: number = 2 ** 52;
+/** Of a journal that cannot be trusted: whoever crosses it reads everything. */
+export const everythingChanged: ExtentSet = ExtentSet.of([[0, everythingBytes]]);
 
 export async function encodeJournal(changed: ExtentSet): Promise<Buffer> {
   return await inTurns((await coarsened(changed)).encodeSteps());

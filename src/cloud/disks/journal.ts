@@ -13,7 +13,7 @@ import { messageOf } from '../../lib/errors.ts';
 import type { Log } from '../../lib/log.ts';
 import type { Database } from '../database/service.ts';
 import type { ChangesSince } from './contract.ts';
-import { uniteJournals } from './journal-form.ts';
+import { everythingBytes, uniteJournals } from './journal-form.ts';
 import { chainOf, layerOf } from './layer-store.ts';
 import { ancestorsOf, findPoint, journalsOf, setJournal, type TreePoint, wholeTreeOf } from './point-store.ts';
 import { findWay, type Way } from './way.ts';
@@ -113,7 +113,9 @@ export function createJournals(deps: { database: Database; backend: VolumeBacken
         (await knownWay(await wholeTreeOf(database.sql, pointId, where), pointId));
       if (way === undefined) return undefined;
       const changed = await unitedJournals(way.steps.map((point) => point.id));
-      return changed === undefined ? undefined : { session: way.end.session, root: way.end.root, changed };
+      // Of a change of everything nothing is left to start from.
+      if (changed === undefined || changed.covers(0, everythingBytes)) return undefined;
+      return { session: way.end.session, root: way.end.root, changed };
     },
     async idle() {
       await Promise.all(running.values());

@@ -139,10 +139,10 @@ export async function setJournal(sql: Sql, pointId: string, parentId: string | n
  * them, or on that of an earlier backup that the session's was made from. So no root on the lines from both up to the oldest ancestor is trusted any
  * more, and each journal there says from now on that everything changed.
  */
-export async function distrustLines(sql: Sql, pointId: string, session: string): Promise<void> {
+export async function distrustLines(sql: Sql, pointId: string, session: string | undefined): Promise<void> {
   await query`
     WITH RECURSIVE line AS (
-      SELECT id, parent_id FROM points WHERE id = ${pointId} OR id IN (SELECT point_id FROM point_roots WHERE session = ${session})
+      SELECT id, parent_id FROM points WHERE id = ${pointId} OR id IN (SELECT point_id FROM point_roots WHERE session = ${session ?? null})
       UNION SELECT up.id, up.parent_id FROM points AS up JOIN line ON up.id = line.parent_id
     ), forgotten AS (DELETE FROM point_roots WHERE point_id IN (SELECT id FROM line))
     UPDATE points SET journal = ${await encodeJournal(everythingChanged)} WHERE id IN (SELECT id FROM line)`.execute(sql);

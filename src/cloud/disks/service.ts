@@ -4,6 +4,7 @@ import type { Log } from '../../lib/log.ts';
 import type { Database } from '../database/service.ts';
 import type { DisksService } from './contract.ts';
 import { createBase, createDisk, type DiskChangesDeps, dropDisk, layerOfPoint, replaceDisk, resizeDisk } from './disk-changes.ts';
+import { distrust } from './distrust.ts';
 import { createExports, type Exports } from './exports.ts';
 import { freezeDisk } from './freeze.ts';
 import { createHousekeeping } from './housekeeping.ts';
@@ -91,6 +92,7 @@ export function createDisksService(deps: DisksDeps): RunningDisks {
       tx.afterCommit(housekeeping.nudge);
     },
     changesSince: journals.changesSince,
+    distrust: (pointId, finding) => distrust({ database, backend }, pointId, finding),
 
     openExport: exports.open,
     async closeExport(volumeId) {

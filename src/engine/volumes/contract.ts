@@ -59,6 +59,8 @@ export interface VolumeBackend {
    * does not say it itself, else compared with the file. A layer that is not what the writer says is refused (`mismatch`).
    */
   sealLayer(layer: Layer, below: LayerChain, written: ExtentSet): Promise<void>;
+  /** From now on all of a base counts as data: what was remembered about it is not true. Absent where nothing is remembered beside the bytes. */
+  forgetAllocation?(layer: Layer): Promise<void>;
   /** Grows the top layer of a chain that nobody has open. */
   resizeTop(chain: LayerChain, sizeBytes: number): Promise<void>;
   /**

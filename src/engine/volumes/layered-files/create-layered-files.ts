@@ -108,6 +108,7 @@ export function createLayeredFiles(options: LayeredFilesOptions): LayeredFiles {
       });
     },
     sealLayer: (layer, below, written) => sealWrittenLayer(paths, layer, below, written),
+    forgetAllocation: (layer) => removeDurably(extentsFileOf(paths.fileOf(layer).path)),
     async resizeTop(chain, sizeBytes) {
       const files = chain.map(paths.fileOf);
       const top = files.at(-1);
