@@ -1,5 +1,6 @@
 /** The rows of a merge: may it begin, that it has begun, and that it is done. */
 import { sql as query } from 'kysely';
+import { isReader } from './holders.ts';
 import type { Journals } from './journal.ts';
 import { childrenOf, findLayer, type LayerRow } from './layer-store.ts';
 import { lockTree, type Sql } from './locks.ts';
@@ -66,9 +67,9 @@ async function isInUse(tx: Sql, { older, younger, server }: MergePlan): Promise<
       SELECT id FROM layers WHERE id = ${older.id}
       UNION ALL SELECT layers.id FROM layers JOIN above ON parent_id = above.id
     ), held AS (
-      SELECT layer_id, holder FROM points JOIN point_holds ON point_id = points.id WHERE layer_id IN (SELECT id FROM above)
+      SELECT layer_id, ${isReader} AS "isReader" FROM points JOIN point_holds ON point_id = points.id WHERE layer_id IN (SELECT id FROM above)
     )
-    SELECT EXISTS (SELECT FROM held WHERE layer_id IN (${older.id}, ${younger.id}) OR holder ^@ 'backup:' OR holder ^@ 'reader:')
+    SELECT EXISTS (SELECT FROM held WHERE layer_id IN (${older.id}, ${younger.id}) OR "isReader")
       OR EXISTS (SELECT FROM volumes JOIN volume_exports ON volume_id = volumes.id
         WHERE top_layer_id IN (SELECT id FROM above) AND (read_only OR volume_id IS DISTINCT FROM ${server}::uuid)) AS "inUse"
   `.execute(tx);

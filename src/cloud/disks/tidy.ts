@@ -11,6 +11,7 @@
  * Every piece looks again, under the lock of the tree, whether it still may be done. So a plan that has become old does no harm.
  */
 import { sql as query } from 'kysely';
+import { isReader } from './holders.ts';
 import type { LayerRow } from './layer-store.ts';
 import type { Sql } from './locks.ts';
 import type { MergePlan } from './merge-rows.ts';
@@ -38,7 +39,7 @@ export async function loadTidyLayers(sql: Sql): Promise<TidyLayer[]> {
       SELECT top_layer_id AS id, CASE WHEN read_only THEN '' ELSE volume_id::text END AS opener
         FROM volumes JOIN volume_exports ON volume_id = volumes.id WHERE top_layer_id IS NOT NULL
       UNION SELECT layer_id, '' FROM points JOIN point_holds ON point_id = points.id
-        WHERE layer_id IS NOT NULL AND (holder ^@ 'backup:' OR holder ^@ 'reader:')
+        WHERE layer_id IS NOT NULL AND ${isReader}
       UNION SELECT parent_id, opener FROM layers JOIN open_layers ON open_layers.id = layers.id WHERE parent_id IS NOT NULL
     ), openers AS (SELECT id, array_agg(opener) AS openers FROM open_layers GROUP BY id)
     SELECT id, parent_id AS "parentId", home, format, size_bytes AS "sizeBytes", state,
