@@ -25,7 +25,7 @@ export interface BackupPlan {
  * another size is taken as changed too: a chunk that was or is cut by the end, and everything that was added.
  */
 export function planBackup(reader: DiskReader, base: { readonly changed: ExtentSet; readonly sizeBytes: number } | undefined): BackupPlan {
-  const allocated = reader.allocated().alignTo(CHUNK_BYTES);
+  const allocated = reader.allocated(CHUNK_BYTES).alignTo(CHUNK_BYTES);
   if (base === undefined) return planOfAll(allocated);
   const ends = ExtentSet.of(
     base.sizeBytes === reader.sizeBytes
