@@ -58,7 +58,16 @@ export interface DisksService {
     plan: { layerId: string; pointId: string; home: string; sizeBytes: number; holder: string },
     write: (target: LayerTarget) => Promise<ExtentSet>,
   ): Promise<void>;
-  /** Puts a volume on another point with a fresh top layer. The old top and what only it needed goes away later (`tidy`). One transaction; refused while the disk is open. */
+  /**
+   * Makes a frozen overlay above a held point, and its own point with that one as its parent. `write` puts into the target what turns the disk
+   * below, which it is given, into another; it returns the ranges that it wrote, data and zeroes: the new point's journal. The point below stays
+   * held, as by any reader, until this is over.
+   */
+  createOverlay(
+    plan: { layerId: string; pointId: string; belowPointId: string; home: string; sizeBytes: number; holder: string },
+    write: (target: LayerTarget, source: DiskSource) => Promise<ExtentSet>,
+  ): Promise<void>;
+  /** Puts a volume on another point with a fresh top layer. The old top and what only it needed goes away later (`tidy`). One transaction; refused while the disk is open, or the volume attached. */
   replaceDisk(volumeId: string, plan: { fromPointId: string; topLayerId: string; sizeBytes: number }): Promise<void>;
   /** Grows the disk of a volume that nobody has open. */
   resize(volumeId: string, sizeBytes: number): Promise<void>;

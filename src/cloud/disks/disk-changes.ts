@@ -1,19 +1,15 @@
 /**
- * Making, replacing, growing and dropping the disks of volumes, and making bases. Each runs under the volume's lock, and writes the row of a layer as
- * `planned` before its file, and as what it is after it.
+ * Making, replacing, growing and dropping the disks of volumes. Each runs under the volume's lock, and writes the row of a layer as `planned`
+ * before its file, and as what it is after it.
  */
-import type { LayerTarget } from '../../engine/disk/contract.ts';
-import type { ExtentSet } from '../../engine/disk/extent-set.ts';
 import type { Layer, VolumeBackend } from '../../engine/volumes/contract.ts';
 import { crashPoint } from '../../lib/crash-points.ts';
 import { conflict } from '../../lib/errors.ts';
-import type { Database } from '../database/service.ts';
 import { type Exports, isAttached } from './exports.ts';
 import {
   chainOf,
   deleteLayer,
   findDisk,
-  findLayer,
   findTopLayerId,
   layerOf,
   loadDisk,
@@ -23,7 +19,7 @@ import {
   setLayerSize,
 } from './layer-store.ts';
 import type { Sql } from './locks.ts';
-import { findPoint, isReadable, planPoint, setJournal } from './point-store.ts';
+import { findPoint, isReadable } from './point-store.ts';
 
 export interface DiskChangesDeps {
   readonly backend: VolumeBackend;
@@ -86,6 +82,8 @@ export async function replaceDisk(
     }
     await moveLayer(tx, plan.topLayerId, ['planned'], 'top');
     await setDisk(tx, volumeId, { topLayerId: plan.topLayerId, headPointId: plan.fromPointId });
+    // Attaching locks the volume's row, too: whoever comes second sees the other.
+    if (await isAttached(tx, volumeId)) throw conflict(`Volume ${volumeId} is attached.`);
   });
 }
 
@@ -126,43 +124,4 @@ export async function dropDisk({ backend, exports }: DiskChangesDeps, sql: Sql, 
   await backend.removeLayer(layerOf(top));
   crashPoint('drop:removed');
   await deleteLayer(sql, top.id);
-}
-
-export interface BasePlan {
-  readonly layerId: string;
-  readonly pointId: string;
-  readonly home: string;
-  readonly sizeBytes: number;
-  readonly holder: string;
-}
-
-/**
- * Without a lock, for it may take hours: nobody but the caller knows the layer, and its hold on the point keeps `tidy` away. Should the hold be
- * gone at the end, so may be the file, and the base is refused.
- */
-export async function createBase(
-  backend: VolumeBackend,
-  database: Database,
-  plan: BasePlan,
-  write: (target: LayerTarget) => Promise<ExtentSet>,
-): Promise<void> {
-  const existing = await findLayer(database.sql, plan.layerId);
-  if (existing?.state === 'frozen') return;
-  const layer: Layer = { id: plan.layerId, home: plan.home, format: 'raw', sizeBytes: plan.sizeBytes };
-  await database.sql.transaction().execute(async (tx) => {
-    await planLayer(tx, layer, null);
-    await planPoint(tx, { id: plan.pointId, parentId: null, layerId: plan.layerId, sizeBytes: plan.sizeBytes, holder: plan.holder });
-  });
-  crashPoint('base:planned');
-  const allocated = await write(await backend.prepareLayer(layer, []));
-  crashPoint('base:written');
-  await backend.sealLayer(layer, [], allocated);
-  crashPoint('base:sealed');
-  await database.sql.transaction().execute(async (tx) => {
-    const point = await findPoint(tx, plan.pointId);
-    if (point?.held !== true || !(await moveLayer(tx, plan.layerId, ['planned'], 'frozen'))) {
-      throw new Error(`base ${plan.layerId} was given up while it was written`);
-    }
-    await setJournal(tx, plan.pointId, null, allocated);
-  });
 }

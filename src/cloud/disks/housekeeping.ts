@@ -124,14 +124,13 @@ export function createHousekeeping(deps: {
   }
 
   /**
-   * A layer that was planned and never finished. A base belongs to whoever holds its point. An overlay is made under its volume's lock, from
-   * beginning to end: when we have the lock and it is still only planned, nobody will finish it (a repeat plans it anew).
+   * A layer that was planned and never finished. One with a held point on it is being written, and belongs to the holder. Any other overlay is made
+   * under its volume's lock, from beginning to end: when we have the lock and it is still only planned, nobody will finish it (a repeat plans
+   * it anew).
    */
   async function examine(layer: TidyLayer): Promise<void> {
-    if (layer.format === 'raw') {
-      if (!layer.named) await doom(database.sql, layer);
-      return;
-    }
+    if (layer.named) return;
+    if (layer.format === 'raw') return await doom(database.sql, layer);
     await locks.tryWithVolume(layer.home, async (sql) => {
       const disk = await findDisk(sql, layer.home);
       if (disk?.exported !== undefined) await exports.follow(sql, disk);

@@ -3,17 +3,18 @@ import type { VolumeBackend } from '../../engine/volumes/contract.ts';
 import type { Log } from '../../lib/log.ts';
 import type { Database } from '../database/service.ts';
 import type { DisksService } from './contract.ts';
-import { createBase, createDisk, type DiskChangesDeps, dropDisk, layerOfPoint, replaceDisk, resizeDisk } from './disk-changes.ts';
+import { createDisk, type DiskChangesDeps, dropDisk, layerOfPoint, replaceDisk, resizeDisk } from './disk-changes.ts';
 import { distrust } from './distrust.ts';
 import { createExports, type Exports } from './exports.ts';
 import { freezeDisk } from './freeze.ts';
 import { createHousekeeping } from './housekeeping.ts';
 import { createJournals } from './journal.ts';
-import { chainOf, findDisk, layerOf } from './layer-store.ts';
+import { chainOf, findDisk, type LayerRow, layerOf } from './layer-store.ts';
 import { createVolumeLocks, lockTree } from './locks.ts';
 import { createMerges } from './merge.ts';
 import { addHold, addRoot, findPoint, removeHold, removeRootsOf } from './point-store.ts';
 import { createDiskFigures } from './space.ts';
+import { createBase, createOverlay, type WrittenLayersDeps } from './written-layers.ts';
 
 export type { ChangesSince, DiskSpace, DisksService, DiskUsage, KnownRoot } from './contract.ts';
 
@@ -42,6 +43,19 @@ export function createDisksService(deps: DisksDeps): RunningDisks {
   const changes: DiskChangesDeps = { backend, exports };
   const figures = createDiskFigures({ database, backend });
 
+  /** The layers that a held point is read through. A merge that works on them gives way. */
+  const heldChain = async (pointId: string): Promise<LayerRow[]> => {
+    const point = await findPoint(database.sql, pointId);
+    if (point?.held !== true) throw new Error(`nobody holds point ${pointId}, so its bytes may go at any time`);
+    const chain = await database.sql.transaction().execute(async (tx) => {
+      await lockTree(tx, 'shared');
+      return await chainOf(tx, await layerOfPoint(tx, pointId));
+    });
+    await merges.leave(chain);
+    return await chainOf(database.sql, await layerOfPoint(database.sql, pointId));
+  };
+  const written: WrittenLayersDeps = { backend, database, heldChain };
+
   /** A merge that rewrites the file of a volume's top layer gives way to whoever wants the volume. */
   const alone: typeof locks.withVolume = (volumeId, work) => {
     merges.cancelOfVolume(volumeId);
@@ -54,7 +68,8 @@ export function createDisksService(deps: DisksDeps): RunningDisks {
       const deps = { backend, log, follow: exports.follow };
       if (await alone(volumeId, (sql) => freezeDisk(deps, sql, volumeId, plan))) journals.computeSoon(plan.pointId);
     },
-    createBase: (plan, write) => createBase(backend, database, plan, write),
+    createBase: (plan, write) => createBase(written, plan, write),
+    createOverlay: (plan, write) => createOverlay(written, plan, write),
     async replaceDisk(volumeId, plan) {
       await alone(volumeId, (sql) => replaceDisk(changes, sql, volumeId, plan));
       housekeeping.nudge();
@@ -75,17 +90,7 @@ export function createDisksService(deps: DisksDeps): RunningDisks {
     spaceInUse: figures.total,
     usageOf: figures.usageOf,
 
-    async sourceOf(pointId) {
-      const point = await findPoint(database.sql, pointId);
-      if (point?.held !== true) throw new Error(`nobody holds point ${pointId}, so its bytes may go at any time`);
-      const chain = await database.sql.transaction().execute(async (tx) => {
-        await lockTree(tx, 'shared');
-        return await chainOf(tx, await layerOfPoint(tx, pointId));
-      });
-      await merges.leave(chain);
-      const settled = await chainOf(database.sql, await layerOfPoint(database.sql, pointId));
-      return await backend.source(settled.map(layerOf));
-    },
+    sourceOf: async (pointId) => await backend.source((await heldChain(pointId)).map(layerOf)),
     recordRoot: (tx, pointId, known) => addRoot(tx.sql, pointId, known),
     async forgetSession(tx, session) {
       await removeRootsOf(tx.sql, session);
