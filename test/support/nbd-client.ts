@@ -9,6 +9,8 @@ import { connect, type Socket } from 'node:net';
 export interface NbdClient {
   readonly sizeBytes: number;
   read(offsetBytes: number, lengthBytes: number): Promise<Buffer>;
+  /** The same, but undefined where the server says that nothing is there but zeroes. */
+  readUnlessHole(offsetBytes: number, lengthBytes: number): Promise<Buffer | undefined>;
   /** `durable`: the bytes are durable when the answer comes. */
   write(offsetBytes: number, bytes: Uint8Array, options?: { readonly durable: boolean }): Promise<void>;
   /** `keepSpace`: no hole may be made. */
@@ -148,7 +150,8 @@ interface Pending {
   readonly offsetBytes: number;
   /** Of a read: what it fills. Holes leave the zeroes that are there. */
   readonly target: Buffer;
-  resolve(bytes: Buffer): void;
+  hasData: boolean;
+  resolve(answer: Pending): void;
   reject(error: Error): void;
 }
 
@@ -164,7 +167,7 @@ function clientOf(stream: Stream, sizeBytes: number): NbdClient {
     pending.clear();
   });
 
-  function request(command: number, offsetBytes: number, lengthBytes: number, payload?: Uint8Array, flags = 0): Promise<Buffer> {
+  function request(command: number, offsetBytes: number, lengthBytes: number, payload?: Uint8Array, flags = 0): Promise<Pending> {
     return new Promise((resolve, reject) => {
       if (over !== undefined) return reject(over);
       lastCookie += 1n;
@@ -176,17 +179,21 @@ function clientOf(stream: Stream, sizeBytes: number): NbdClient {
       header.writeBigUInt64BE(BigInt(offsetBytes), 16);
       header.writeUInt32BE(lengthBytes, 24);
       const target = Buffer.alloc(command === commands.read ? lengthBytes : 0);
-      pending.set(lastCookie, { offsetBytes, target, resolve, reject });
+      pending.set(lastCookie, { offsetBytes, target, hasData: false, resolve, reject });
       stream.socket.write(header);
       if (payload !== undefined) stream.socket.write(payload);
     });
   }
-  const silently = async (answer: Promise<Buffer>): Promise<void> => void (await answer);
+  const silently = async (answer: Promise<Pending>): Promise<void> => void (await answer);
 
   return {
     sizeBytes,
     ended: stream.ended,
-    read: (offsetBytes, lengthBytes) => request(commands.read, offsetBytes, lengthBytes),
+    read: async (offsetBytes, lengthBytes) => (await request(commands.read, offsetBytes, lengthBytes)).target,
+    async readUnlessHole(offsetBytes, lengthBytes) {
+      const { target, hasData } = await request(commands.read, offsetBytes, lengthBytes);
+      return hasData ? target : undefined;
+    },
     write: (offsetBytes, bytes, options) =>
       silently(request(commands.write, offsetBytes, bytes.length, bytes, options?.durable === true ? requestFlags.durable : 0)),
     zero: (offsetBytes, lengthBytes, options) =>
@@ -215,7 +222,7 @@ async function receive(stream: Stream, pending: Map<bigint, Pending>): Promise<n
     const waiting = pending.get(cookie);
     pending.delete(cookie);
     if (errno !== 0) waiting?.reject(new NbdError(`the NBD server refused a request: error ${errno}`, errno));
-    else waiting?.resolve(waiting.target);
+    else waiting?.resolve(waiting);
   }
 }
 
@@ -234,8 +241,9 @@ function waitingFor(pending: Map<bigint, Pending>, cookie: bigint): Pending {
 async function simpleReply({ take }: Stream, pending: Map<bigint, Pending>): Promise<Reply> {
   const header = await take(12);
   const [errno, cookie] = [header.readUInt32BE(0), header.readBigUInt64BE(4)];
-  const { target } = waitingFor(pending, cookie);
-  if (errno === 0) (await take(target.length)).copy(target);
+  const waiting = waitingFor(pending, cookie);
+  if (errno === 0) (await take(waiting.target.length)).copy(waiting.target);
+  waiting.hasData = true;
   return { cookie, errno, isLast: true };
 }
 
@@ -243,7 +251,10 @@ async function chunk({ take }: Stream, pending: Map<bigint, Pending>): Promise<R
   const header = await take(16);
   const [flags, type, cookie] = [header.readUInt16BE(0), header.readUInt16BE(2), header.readBigUInt64BE(4)];
   const body = await take(header.readUInt32BE(12));
-  const { target, offsetBytes } = waitingFor(pending, cookie);
-  if (type === chunks.data) body.copy(target, Number(body.readBigUInt64BE(0)) - offsetBytes, 8);
+  const waiting = waitingFor(pending, cookie);
+  if (type === chunks.data) {
+    body.copy(waiting.target, Number(body.readBigUInt64BE(0)) - waiting.offsetBytes, 8);
+    waiting.hasData = true;
+  }
   return { cookie, errno: type >= chunks.errors ? body.readUInt32BE(0) : 0, isLast: (flags & chunks.last) !== 0 };
 }

@@ -1,17 +1,15 @@
 /** What must hold between steps, and what must be left when everything was deleted: nothing. */
-import { open, readdir, rm, stat } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ExtentSet } from '../../src/engine/disk/extent-set.ts';
-import { openOfflineRepository, type StoredBackup } from '../../src/engine/transfer/offline-repository.ts';
 import { run } from '../support/clients.ts';
-import { type Contents, ContentsBuilder, sectorBytes } from './contents.ts';
+import { type Contents, sectorBytes } from './contents.ts';
 import { Found, mustEqual } from './model.ts';
+import { readStored, withStored } from './stored.ts';
 import type { World } from './world.ts';
 
 /** A few, chosen anew each time: each costs the start of a program. */
 const checkedFilesMax = 4;
-const readBytesMax = 8 << 20;
-const uncancelled = { signal: new AbortController().signal };
 
 /** Compares all there is with the model. `everything`: also backups that were compared before. */
 export async function checkWorld(world: World, options: { everything: boolean }): Promise<void> {
@@ -88,45 +86,23 @@ export function missedSectors(now: Contents, before: Contents, encoded: Uint8Arr
 async function checkBackups(world: World, { everything }: { everything: boolean }): Promise<void> {
   const wanted = [...world.backups.values()].filter(({ isVerified }) => everything || !isVerified);
   if (wanted.length === 0) return;
-  const { store, keyFile } = world.plan.repository;
-  const repository = await openOfflineRepository({ store, keyFile, workerCount: 1 });
-  try {
-    const live = new Map<string, StoredBackup>();
-    const damage: string[] = [];
-    for await (const stored of repository.list((message) => damage.push(message))) live.set(stored.session, stored);
-    if (damage.length > 0) throw new Found(`the repository is damaged: ${damage.join('; ')}`);
+  await withStored(world.plan.repository, async (stored, repository) => {
+    const bySession = new Map(stored.map((one) => [one.session, one]));
     for (const backup of wanted) {
-      const stored = live.get(backup.session);
-      if (stored === undefined) throw new Found(`backup ${backup.name} is not in the repository`);
-      const path = join(world.folder, `restored-${backup.session}`);
-      await repository.restore(stored, path, uncancelled);
-      mustEqual(`backup ${backup.name}`, await readRawFile(world, path, stored.sizeBytes), backup.contents);
+      const one = bySession.get(backup.session);
+      if (one === undefined) throw new Found(`backup ${backup.name} is not in the repository`);
+      const observed = await readStored(repository, one, join(world.folder, `restored-${backup.session}`));
+      world.counts.bytesCompared += observed.sizeBytes;
+      mustEqual(`backup ${backup.name}`, observed, backup.contents);
       backup.isVerified = true;
     }
-  } finally {
-    await repository.close();
-  }
+  });
 }
 
-async function readRawFile(world: World, path: string, sizeBytes: number): Promise<Contents> {
-  const file = await open(path, 'r');
-  try {
-    const builder = new ContentsBuilder(sizeBytes);
-    for (let at = 0; at < sizeBytes; at += readBytesMax) {
-      const bytes = Buffer.alloc(Math.min(readBytesMax, sizeBytes - at));
-      const { bytesRead } = await file.read(bytes, 0, bytes.length, at);
-      if (bytesRead !== bytes.length) throw new Found(`a restored file ends at ${at + bytesRead} instead of ${sizeBytes}`);
-      builder.add(at, bytes);
-    }
-    world.counts.bytesCompared += sizeBytes;
-    return builder.build();
-  } finally {
-    await file.close();
-    await rm(path);
-  }
-}
-
-/** At most 2 × named points + 2 layers for a disk that nobody has open; where disks part ways counts as named, for it cannot be merged. */
+/**
+ * At most 2 × named points + 2 layers for a disk, open or not. What cannot be merged counts as named: where disks part ways, and, while the disk is open,
+ * layers of other homes. Who shares a chain with another disk that is open waits.
+ */
 async function checkChains(world: World): Promise<void> {
   const rows = await layerRows(world);
   const byId = new Map(rows.map((row) => [row.id, row]));
@@ -136,19 +112,22 @@ async function checkChains(world: World): Promise<void> {
   const open = await world.database.sql.selectFrom('volume_exports').select('volume_id').execute();
   const openIds = new Set(open.map(({ volume_id: volumeId }) => volumeId));
   for (const volume of world.volumes.values()) {
-    if (openIds.has(volume.id)) continue;
     const row = await world.database.sql.selectFrom('volumes').select('top_layer_id').where('id', '=', volume.id).executeTakeFirst();
     const chain: LayerRow[] = [];
     for (let at = byId.get(row?.top_layer_id ?? ''); at !== undefined; at = byId.get(at.parent_id ?? '')) chain.push(at);
-    const named = chain.filter(({ id }) => heldIds.has(id) || (children.get(id)?.length ?? 0) > 1).length;
-    if (chain.some(({ id }) => isOpenAbove(id))) continue;
-    const bound = 2 * named + 2;
-    if (chain.length > bound) throw new Found(`${volume.name} has ${chain.length} layers with ${named} named: more than ${bound}`);
+    if (chain.some(({ id }) => isOpenAbove(id, volume.id))) continue;
+    const isFixed = ({ id, home }: LayerRow): boolean =>
+      heldIds.has(id) || (children.get(id)?.length ?? 0) > 1 || (openIds.has(volume.id) && home !== volume.id);
+    const bound = 2 * chain.filter(isFixed).length + 2;
+    if (chain.length > bound) {
+      throw new Found(`${volume.name} (${openIds.has(volume.id) ? 'open' : 'closed'}) has ${chain.length} layers, more than ${bound}`);
+    }
   }
 
-  /** A server or another disk's client may stand in the way of merging below it. */
-  function isOpenAbove(id: string): boolean {
-    return (children.get(id) ?? []).some((child) => (child.state === 'top' && openIds.has(child.home)) || isOpenAbove(child.id));
+  function isOpenAbove(id: string, except: string): boolean {
+    return (children.get(id) ?? []).some(
+      (child) => (child.state === 'top' && child.home !== except && openIds.has(child.home)) || isOpenAbove(child.id, except),
+    );
   }
 }
 
@@ -203,10 +182,5 @@ async function mustBeEmpty(world: World): Promise<void> {
   left('exports', await sql.selectFrom('volume_exports').selectAll().execute());
   left('folders of servers', await readdir(world.plan.runtimeDir));
   left('storage daemons', await world.daemons());
-  const { store, keyFile } = world.plan.repository;
-  const repository = await openOfflineRepository({ store, keyFile, workerCount: 1 });
-  const live: string[] = [];
-  for await (const { session } of repository.list((message) => live.push(message))) live.push(session);
-  await repository.close();
-  left('commits', live);
+  left('commits', await withStored(world.plan.repository, async (stored) => stored.map(({ session }) => session)));
 }

@@ -1,8 +1,19 @@
 /** A client of a volume: writes as a history says, and tells the model of each write before it is sent. */
 import { type NbdClient, NbdError } from '../support/nbd-client.ts';
-import { stamped } from './contents.ts';
+import { type ContentsBuilder, stamped } from './contents.ts';
 import { Found, type VolumeModel } from './model.ts';
 import type { WritePlan } from './steps.ts';
+
+/** Small enough that holes are found, large enough that a disk takes few requests. */
+const readBytes = 2 << 20;
+
+/** Reads the whole disk. */
+export async function fillFrom(builder: ContentsBuilder, client: NbdClient): Promise<void> {
+  for (let at = 0; at < client.sizeBytes; at += readBytes) {
+    const bytes = await client.readUnlessHole(at, Math.min(readBytes, client.sizeBytes - at));
+    if (bytes !== undefined) builder.add(at, bytes);
+  }
+}
 
 /** One after the other, each answered before the next is sent. */
 export async function performWrites(volume: VolumeModel, writes: readonly WritePlan[]): Promise<void> {

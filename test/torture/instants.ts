@@ -30,6 +30,13 @@ export const diskInstants: readonly Instant[] = [
   ['merge:rebase:after', 'tidy'],
   ['merge:folded', 'tidy'],
   ['merge:recorded', 'tidy'],
+  ['live-merge:prepared', 'tidy'],
+  ['live-merge:started', 'tidy'],
+  ['live-merge:copied', 'tidy'],
+  ['live-merge:finalised', 'tidy'],
+  ['live-merge:merged', 'tidy'],
+  ['live-merge:durable', 'tidy'],
+  ['journal:computed', 'snapshot'],
   ['tidy:doomed', 'tidy'],
   ['tidy:removed', 'tidy'],
 ];

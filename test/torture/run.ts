@@ -7,6 +7,7 @@
  *   --histories N           at most so many
  *   --steps N               of each history
  *   --replay FILE           the one history in the file
+ *   --trace                 each step is printed as it begins
  *   --no-shrink             failing histories are shown as they are
  *
  * The last line is `N passed, N failed`.
@@ -18,7 +19,7 @@ import { countsText, newCounts } from './counts.ts';
 import { makeDiskStage } from './disk-stage.ts';
 import { generateHistory } from './generate.ts';
 import { makeServiceStage } from './service-stage.ts';
-import { type Level, torture } from './torture.ts';
+import { endCurrentStage, type Level, torture } from './torture.ts';
 
 const { values } = parseArgs({
   options: {
@@ -29,6 +30,7 @@ const { values } = parseArgs({
     steps: { type: 'string' },
     replay: { type: 'string' },
     'no-shrink': { type: 'boolean' },
+    trace: { type: 'boolean' },
   },
   strict: true,
 });
@@ -71,6 +73,14 @@ const levels: Record<string, Planned> = {
 const short: Record<string, string> = { a: 'disks', b: 'service' };
 const wanted = values.level === undefined ? Object.keys(levels) : [short[values.level] ?? values.level];
 
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.once(signal, () => {
+    void endCurrentStage()
+      .then(stop)
+      .finally(() => process.exit(1));
+  });
+}
+
 let [passed, failed] = [0, 0];
 try {
   for (const name of wanted) {
@@ -92,6 +102,7 @@ try {
       steps: number(values.steps) ?? planned.steps,
       replay: values.replay === undefined ? undefined : JSON.parse(await readFile(values.replay, 'utf8')),
       shrink: values['no-shrink'] !== true,
+      trace: values.trace === true,
     });
     passed += counts.histories;
     print(countsText(counts));

@@ -1,21 +1,19 @@
 /** One history's service: the real program on a state directory of its own, and the model of what it should hold. */
-import { open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import { openOfflineRepository, type StoredBackup } from '../../src/engine/transfer/offline-repository.ts';
 import { type Answer, type Api, signIn } from '../support/api.ts';
 import { connectNbd, type NbdClient, socketPathOf } from '../support/nbd-client.ts';
 import { processes } from '../support/processes.ts';
 import { connect, disconnect } from '../support/scenario.ts';
 import { makeStateDir, type ServiceUnderTest, startServiceUnderTest } from '../support/service.ts';
+import { fillFrom } from './client.ts';
 import { type Contents, ContentsBuilder } from './contents.ts';
 import type { Counts } from './counts.ts';
 import { Found, type VolumeModel } from './model.ts';
+import { readStored, withStored } from './stored.ts';
 
-const readBytesMax = 8 << 20;
 const settleWithinMs = 90_000;
 const pollMs = 20;
-const uncancelled = { signal: new AbortController().signal };
 const transient =
   /^(?:creating|downloading|deleting|backing-up|restoring|restoring-backup|extending|uploading|reverting|saving|importing|attaching|detaching)$/;
 
@@ -145,9 +143,7 @@ export class ServiceWorld {
 
   async readThrough(client: NbdClient): Promise<Contents> {
     const builder = new ContentsBuilder(client.sizeBytes);
-    for (let at = 0; at < client.sizeBytes; at += readBytesMax) {
-      builder.add(at, await client.read(at, Math.min(readBytesMax, client.sizeBytes - at)));
-    }
+    await fillFrom(builder, client);
     this.counts.bytesCompared += client.sizeBytes;
     return builder.build();
   }
@@ -164,40 +160,17 @@ export class ServiceWorld {
 
   /** From the repository itself, without the service. */
   async readBackup(id: string): Promise<Contents> {
-    const repository = await openOfflineRepository({
+    const address = {
       store: { kind: 'filesystem', path: join(this.stateDir, 'repositories/default') },
       keyFile: join(this.stateDir, 'keys/default.key'),
-      workerCount: 1,
+    } as const;
+    return await withStored(address, async (stored, repository) => {
+      const found = stored.find(({ description }) => description.backupId === id);
+      if (found === undefined) throw new Found(`backup ${id} is not in the repository`);
+      const contents = await readStored(repository, found, join(this.stateDir, `restored-${id}`));
+      this.counts.bytesCompared += contents.sizeBytes;
+      return contents;
     });
-    const path = join(this.stateDir, `restored-${id}`);
-    try {
-      let stored: StoredBackup | undefined;
-      const damage: string[] = [];
-      for await (const one of repository.list((message) => damage.push(message))) if (one.description.backupId === id) stored = one;
-      if (stored === undefined) throw new Found(`backup ${id} is not in the repository ${damage.join('; ')}`);
-      await repository.restore(stored, path, uncancelled);
-      return await this.#readFile(path, stored.sizeBytes);
-    } finally {
-      await repository.close();
-      await rm(path, { force: true });
-    }
-  }
-
-  async #readFile(path: string, sizeBytes: number): Promise<Contents> {
-    const file = await open(path, 'r');
-    try {
-      const builder = new ContentsBuilder(sizeBytes);
-      for (let at = 0; at < sizeBytes; at += readBytesMax) {
-        const bytes = Buffer.alloc(Math.min(readBytesMax, sizeBytes - at));
-        const { bytesRead } = await file.read(bytes, 0, bytes.length, at);
-        if (bytesRead !== bytes.length) throw new Found(`a restored file ends at ${at + bytesRead} instead of ${sizeBytes}`);
-        builder.add(at, bytes);
-      }
-      this.counts.bytesCompared += sizeBytes;
-      return builder.build();
-    } finally {
-      await file.close();
-    }
   }
 
   /** Waits until nothing is on its way by itself any more. */

@@ -24,6 +24,8 @@ export interface Torture {
   readonly steps: number;
   readonly replay: readonly Step[] | undefined;
   readonly shrink: boolean;
+  /** Prints each step as it begins. */
+  readonly trace: boolean;
 }
 
 interface Failure {
@@ -93,13 +95,24 @@ async function shortened(options: Torture, steps: readonly Step[], failure: Fail
 const kindOf = (message: string): string =>
   (message.split('\n')[0] ?? '').replace(/[0-9a-f]{8,}(?:-[0-9a-f]+)*|\b[a-z]?\d+\b/g, '#').slice(0, 60);
 
+let current: Stage | undefined;
+
+/** For a run that is broken off: nothing of it is left running. */
+export async function endCurrentStage(): Promise<void> {
+  await current?.end();
+}
+
 async function runOnce(options: Torture, steps: readonly Step[], counts: Counts, toTheEnd = true): Promise<Failure | undefined> {
   const stage = await options.level.makeStage(counts);
+  current = stage;
   let at = 0;
   const { promise: tooLong, reject } = Promise.withResolvers<never>();
   let timer: NodeJS.Timeout | undefined;
   const noteStep = (index: number): void => {
     at = index;
+    const step = steps[index];
+    if (options.trace)
+      options.print(`  ${(performance.now() / 1000).toFixed(1)} s  ${index}  ${step === undefined ? 'the end' : stepText(step)}`);
     clearTimeout(timer);
     timer = setTimeout(() => reject(new Error(`the step did not end within ${stepWithinMs} ms`)), stepWithinMs);
   };
@@ -110,6 +123,7 @@ async function runOnce(options: Torture, steps: readonly Step[], counts: Counts,
     return { at, message: `${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n${await stage.lastWords()}` };
   } finally {
     clearTimeout(timer);
+    current = undefined;
     await stage.end();
   }
 }

@@ -9,6 +9,7 @@ import { newId } from '../../src/lib/ids.ts';
 import { makeDatabase, type TestDatabase, type TestServer } from '../support/database-server.ts';
 import { connectNbd, type NbdClient } from '../support/nbd-client.ts';
 import { processes } from '../support/processes.ts';
+import { fillFrom } from './client.ts';
 import { type Contents, ContentsBuilder } from './contents.ts';
 import type { Counts } from './counts.ts';
 import { DiskClient } from './disk-client.ts';
@@ -98,9 +99,7 @@ export class World {
 
   async readThrough(client: NbdClient): Promise<Contents> {
     const builder = new ContentsBuilder(client.sizeBytes);
-    for (let at = 0; at < client.sizeBytes; at += readBytesMax) {
-      builder.add(at, await client.read(at, Math.min(readBytesMax, client.sizeBytes - at)));
-    }
+    await fillFrom(builder, client);
     this.counts.bytesCompared += client.sizeBytes;
     return builder.build();
   }
