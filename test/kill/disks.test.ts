@@ -111,7 +111,7 @@ it('a freeze of an open disk that is never repeated: nothing is lost, nothing is
     async prepare() {
       await freshVolume();
       await tree.disks.openExport(volumeId, { readOnly: false });
-      order = orderOf('freeze', { meanwhile: later, thenTidy: true });
+      order = orderOf('freeze', { meanwhile: later, successor: 'tidy' });
       return argumentsFor(order);
     },
     async check() {

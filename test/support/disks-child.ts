@@ -8,7 +8,7 @@ import { openDatabase } from '../../src/cloud/database/service.ts';
 import { ExtentSet } from '../../src/engine/disk/extent-set.ts';
 import { armCrashPoint } from '../../src/lib/crash-points.ts';
 import { silentLog } from '../../src/lib/log.ts';
-import { type DiskTree, diskBytes, mib, openDiskTree, testHolder, type Write, writeThrough } from './disk-tree.ts';
+import { type DiskTree, diskBytes, mib, openDiskTree, slowlyMergingIn, testHolder, type Write, writeThrough } from './disk-tree.ts';
 
 export interface DiskOrder {
   readonly operation: 'create' | 'freeze' | 'open' | 'close' | 'resize' | 'drop' | 'tidy' | 'base' | 'replace';
@@ -20,8 +20,10 @@ export interface DiskOrder {
   readonly meanwhile?: readonly Write[];
   /** Whether the server dies, too, before the second process starts. */
   readonly powerCut?: boolean;
-  /** The second process does not repeat the operation: it only tidies. */
-  readonly thenTidy?: boolean;
+  /** What the second process does in place of repeating the operation. */
+  readonly successor?: 'tidy' | 'freeze';
+  /** Merges below clients take long, so that they are still running when the first process is gone. */
+  readonly slowly?: boolean;
 }
 
 async function perform({ disks }: DiskTree, order: DiskOrder): Promise<void> {
@@ -66,7 +68,8 @@ const [connectionText = '', folder = '', orderText = ''] = process.argv.slice(2)
 const connection = JSON.parse(connectionText);
 const order = JSON.parse(orderText) as DiskOrder;
 const database = openDatabase({ connection, poolMax: 4, log: silentLog });
-const tree = openDiskTree(folder, { database, connection, drop: () => database.close() });
+const held = { database, connection, drop: () => database.close() };
+const tree = openDiskTree(folder, held, order.slowly === true ? slowlyMergingIn(folder) : undefined);
 const point = process.env.STILLPOINT_CRASH_POINT;
 if (point === undefined) {
   await betweenProcesses(tree, order);
@@ -74,6 +77,6 @@ if (point === undefined) {
 } else {
   armCrashPoint(point, 'kill');
 }
-await perform(tree, point === undefined && order.thenTidy === true ? { ...order, operation: 'tidy' } : order);
+await perform(tree, point === undefined && order.successor !== undefined ? { ...order, operation: order.successor } : order);
 await tree.disks.stop();
 await database.close();
