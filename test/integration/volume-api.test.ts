@@ -7,6 +7,7 @@ import { identityFront } from '../../src/fronts/openstack/identity/plugin.ts';
 import { systemClock } from '../../src/lib/clock.ts';
 import { newId } from '../../src/lib/ids.ts';
 import { type BackupCloud, startBackupCloud } from '../support/backup-cloud.ts';
+import { connectNbd, socketPathOf } from '../support/nbd-client.ts';
 
 let cloud: BackupCloud;
 let app: FastifyInstance;
@@ -264,6 +265,14 @@ describe('actions', () => {
     expect(attached).toMatchObject({ status: 'in-use', metadata: { attached_mode: 'rw' } });
     expect(attached.attachments).toMatchObject([{ id, volume_id: id, server_id: null, host_name: null, device: '/dev/vdb' }]);
     expect((await send(admin, 'GET', `/volumes/${id}`)).body.volume.attachments[0].host_name).toBe('here');
+    for (const version of [undefined, '3.42', '3.70']) {
+      const wanted = /^Invalid volume: Volume .* status must be .* to extend, currently in-use\.$/;
+      await expectFault(act(ada, id, { 'os-extend': { new_size: 2 } }, version), 400, 'badRequest', wanted);
+    }
+    expect((await send(ada, 'GET', `/volumes/${id}`)).body.volume).toMatchObject({ status: 'in-use', size: 1 });
+    const client = await connectNbd(socketPathOf(body.connection_info.data.uri));
+    expect(client.sizeBytes).toBe(2 ** 30);
+    await client.close();
     expect((await act(ada, id, { 'os-begin_detaching': null })).status).toBe(202);
     expect((await act(ada, id, { 'os-terminate_connection': { connector } })).status).toBe(202);
     expect((await act(ada, id, { 'os-detach': {} })).status).toBe(202);
