@@ -3,8 +3,9 @@ import type { ExtentSet } from '../disk/extent-set.ts';
 import type { Reservation } from '../space/contract.ts';
 
 /**
- * One node in the tree of immutable layers that disks are made of. `home` names the folder (the volume or image that
- * made the layer); `sizeBytes` is the virtual size.
+ * One node in the tree of immutable layers that disks are made of. `home` is the volume or image that made the layer; backends keep what has one
+ * home together. `sizeBytes` is the virtual size. `format` is how the layer came to be, and what files are called: `raw` is a base that somebody
+ * wrote as a whole, `qcow2` what was made empty, or holds changes. Backends without files need not have either format.
  */
 export interface Layer {
   readonly id: string;
@@ -20,8 +21,9 @@ export type LayerChain = readonly Layer[];
 export interface DiskExport {
   readonly id: string;
   readonly home: string;
-  /** Where NBD clients connect: a unix socket with an unguessable name. */
+  /** Where NBD clients connect: a unix socket with an unguessable name. Under `disk`, or no name, they find the disk. */
   readonly socketPath: string;
+  /** For the backend alone. */
   readonly monitorPath: string;
   readonly processId: number;
 }
@@ -61,7 +63,7 @@ export interface VolumeBackend {
   sealLayer(layer: Layer, below: LayerChain, written: ExtentSet): Promise<void>;
   /** From now on all of a base counts as data: what was remembered about it is not true. Absent where nothing is remembered beside the bytes. */
   forgetAllocation?(layer: Layer): Promise<void>;
-  /** Grows the top layer of a chain that nobody has open. */
+  /** Grows the top layer of a chain that nobody has open (`busy`). What is new reads as zeroes. Never makes it smaller (`mismatch`). */
   resizeTop(chain: LayerChain, sizeBytes: number): Promise<void>;
   /**
    * The ranges in which the disk of `chain` may differ from that of the layers below its (frozen) top: data and zeroes alike, up to the end of
@@ -81,14 +83,20 @@ export interface VolumeBackend {
   merge(older: Layer, younger: Layer, child: Layer | undefined, options: CallOptions): Promise<void>;
   /** Takes the space that the merge needs, or throws a `SpaceError`. To be held while it runs. */
   reserveMerge(older: Layer, younger: Layer): Promise<Reservation>;
-  /** Removes a layer's files. A layer that does not exist is no error. */
+  /**
+   * Removes a layer on which nothing stands any more and that nobody writes to (`busy`), or what there is of one that was never sealed. A layer that
+   * does not exist is no error. Whoever has opened its source reads on.
+   */
   removeLayer(layer: Layer): Promise<void>;
-  /** The bytes that the layer takes on disk now. 0 when it does not exist. */
+  /** The bytes that the layer takes now, of its own: more than 0 when it exists, 0 when it does not. */
   allocatedBytes(layer: Layer): Promise<number>;
   /** Bytes that new data may still take above the watermark, beside what is reserved. */
   freeBytes(): Promise<number>;
 
-  /** Starts a server of the disk's bytes. `id` is new for each attempt. */
+  /**
+   * Starts a server of the disk's bytes, as large as the top. `id` is new for each attempt; a server that runs under it already is this one when it serves
+   * the same layers, and is ended when it serves others. One that writes is alone with its top (`busy`); any number may read what is frozen.
+   */
   openExport(id: string, chain: LayerChain, options: { readOnly: boolean }): Promise<DiskExport>;
   /** Puts an (existing, empty) overlay on the top of an exported disk; what was the top is frozen, and durable, afterwards. */
   snapshotExport(target: DiskExport, chain: LayerChain, overlay: Layer): Promise<void>;

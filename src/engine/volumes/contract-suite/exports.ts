@@ -72,6 +72,7 @@ export function describeExports(makeBackend: MakeBackend): void {
       await disks.backend.createLayer(top, chain);
       const former = await disks.serve(chain);
       const target = await disks.backend.openExport(former.id, [...chain, top], { readOnly: false });
+      await expect(connectNbd(former.socketPath)).rejects.toThrow();
       expect(await disks.backend.inspectExport(target)).toEqual({ alive: true, layerIds: [...chain, top].map((layer) => layer.id) });
       await writeThrough(target, [write(0, 4096, 2)]);
       await disks.backend.closeExport(target);

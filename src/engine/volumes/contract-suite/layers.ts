@@ -175,13 +175,13 @@ export function describeLayers(makeBackend: MakeBackend): void {
     });
 
     describe('that grow', () => {
-      it('grow with zeroes, also where a lower layer is larger', async () => {
+      it.each([4 * mib, 4 * mib + 512])('grow with zeroes from %d bytes, also where a lower layer is larger', async (sizeBytes) => {
         const { chain, home } = await disks.build([write(0, diskBytes, 1)]);
-        const top = newLayer(home, 4 * mib);
+        const top = newLayer(home, sizeBytes);
         await disks.backend.createLayer(top, chain);
         await disks.backend.resizeTop([...chain, top], diskBytes);
         await disks.backend.resizeTop([...chain, top], diskBytes);
-        const wanted = Buffer.concat([Buffer.alloc(4 * mib, 1), Buffer.alloc(4 * mib)]);
+        const wanted = Buffer.concat([Buffer.alloc(sizeBytes, 1), Buffer.alloc(diskBytes - sizeBytes)]);
         const grown = [...chain, { ...top, sizeBytes: diskBytes }];
         await expectBytes(disks.backend, grown, wanted);
         await writeOffline(disks.backend, grown, [write(diskBytes - 4096, 4096, 2)]);

@@ -293,6 +293,20 @@ export function describeLiveMerges(makeBackend: MakeBackend): void {
       await expectBytes(disks.backend, chain, model);
     });
 
+    it('refuses a younger layer that hides the end of the older one', async () => {
+      const { chain, home } = await disks.build([write(0, diskBytes, 1)]);
+      const [younger, top] = [newLayer(home, 4 * mib), newLayer(home)];
+      for (const layer of [younger, top]) {
+        await disks.backend.createLayer(layer, chain);
+        chain.push(layer);
+      }
+      const target = await disks.serve(chain);
+      const merging = disks.backend.mergeExport(target, chain, chain[0] as Layer, younger, notAborted());
+      await expect(merging).rejects.toMatchObject({ kind: 'mismatch' });
+      await disks.backend.closeExport(target);
+      await expectBytes(disks.backend, chain, Buffer.concat([Buffer.alloc(4 * mib, 1), Buffer.alloc(4 * mib)]));
+    });
+
     it('is refused when the server is gone', async () => {
       const { chain, model, target } = await buildServed(plans);
       await disks.backend.closeExport(target);

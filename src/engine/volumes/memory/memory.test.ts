@@ -55,6 +55,24 @@ describe('volumes in memory', () => {
     await dispose();
   });
 
+  it('stop merging between two turns when they are asked to', async () => {
+    const { backend, dispose } = await makeMemoryVolumes();
+    const home = randomUUID();
+    const [older, younger] = [newLayer(home), newLayer(home)];
+    await backend.createLayer(older, []);
+    await backend.createLayer(younger, [older]);
+    await writeOffline(backend, [older, younger], [write(0, 6 * mib, 1)]);
+    const aborter = new AbortController();
+    const reason = new Error('enough');
+    const onProgress = (done: number): void => {
+      if (done >= 2 * mib) aborter.abort(reason);
+    };
+    await expect(backend.merge(older, younger, undefined, { signal: aborter.signal, onProgress })).rejects.toBe(reason);
+    expect(await backend.allocatedBytes(older)).toBeLessThan(3 * mib);
+    await expect(backend.merge(older, younger, undefined, { signal: aborter.signal })).rejects.toBe(reason);
+    await dispose();
+  });
+
   it('take nothing of a layer that somebody wrote when not all of it has room', async () => {
     const { backend, dispose } = await makeMemoryVolumes({ capacityBytes: 2 * mib });
     const base = newLayer(randomUUID(), diskBytes, 'raw');
