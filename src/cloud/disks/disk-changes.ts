@@ -72,8 +72,9 @@ export async function replaceDisk(
 ): Promise<void> {
   const current = await findTopLayerId(sql, volumeId);
   if (current?.topLayerId === plan.topLayerId) return;
-  const disk = await findDisk(sql, volumeId);
   await refuseIfOpen(exports, sql, volumeId);
+  // Only now: closing a server may have completed the rows of a freeze, and then the top is another one.
+  const disk = await findDisk(sql, volumeId);
   await makeTop(backend, sql, volumeId, plan);
   await sql.transaction().execute(async (tx) => {
     if (disk !== undefined) {
