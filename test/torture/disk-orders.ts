@@ -18,6 +18,8 @@ export type PlannedBase =
 export interface BackupResult {
   readonly session: string;
   readonly root: string;
+  /** What an audit of the ranges that count as unchanged found wrong; always nothing. */
+  readonly finding: unknown;
   /** What an incremental was made from, and which ranges it read (`ExtentSet.encode`). */
   readonly base: { readonly session: string; readonly changed: Uint8Array } | undefined;
 }
@@ -36,6 +38,11 @@ export interface DiskOrders {
   hold(order: Held): Promise<void>;
   release(order: Held): Promise<void>;
   createBase(order: Held & { layerId: string; home: string; fill: PlannedBase }, signal: AbortSignal): Promise<void>;
+  /** An overlay that makes what the point below holds what a backup holds. Returns what an audit of the journals found wrong. */
+  overlay(
+    order: Held & { layerId: string; belowPointId: string; home: string; sizeBytes: number; session: string; root: string },
+    signal: AbortSignal,
+  ): Promise<unknown>;
   /** `sessions`: those of earlier attempts. */
   backup(
     order: OfPoint & { backupId: string; sessions: readonly string[]; incremental: boolean },

@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { openDatabase } from '../../src/cloud/database/service.ts';
 import { createDisksService } from '../../src/cloud/disks/service.ts';
 import { createConfinement } from '../../src/engine/confinement/run-confined.ts';
+import type { DiskSource, LayerTarget } from '../../src/engine/disk/contract.ts';
 import { ExtentSet } from '../../src/engine/disk/extent-set.ts';
 import { isRepositoryError } from '../../src/engine/repository/errors.ts';
 import { createSpaceAccount } from '../../src/engine/space/space-account.ts';
@@ -82,6 +83,21 @@ const orders: DiskOrders = {
   async createBase({ fill, ...rest }, signal) {
     await withNewMover(signal, () => disks.createBase({ ...rest, sizeBytes: fill.sizeBytes }, ({ path }) => fillBase(fill, path, signal)));
   },
+  async overlay({ session, root, ...rest }, signal) {
+    const order = { repository: plan.repository, domain, session };
+    let finding: unknown;
+    const fill = async (target: LayerTarget, source: DiskSource): Promise<ExtentSet> => {
+      const since = await disks.changesSince(rest.belowPointId, { repositoryId: plan.repository.id, domain });
+      const known = since && { session: since.session, root: since.root, changed: since.changed.encode().toString('base64') };
+      const outcome = await mover.restoreOnto({ ...order, current: source, target, ...(known && { known }) }, { signal });
+      if (outcome.kind === 'unreadable') throw new Error(`the disk cannot be read: ${outcome.reason}`);
+      if (outcome.root !== root) throw new Error('the restored disk is not the one that was backed up');
+      finding = outcome.audit?.finding;
+      return ExtentSet.decode(Buffer.from(outcome.written, 'base64'));
+    };
+    await withNewMover(signal, () => disks.createOverlay(rest, fill));
+    return finding;
+  },
   async backup({ pointId, backupId, sessions, incremental }, signal) {
     const used = [...sessions];
     return await withNewMover(signal, async () => {
@@ -102,7 +118,8 @@ const orders: DiskOrders = {
         describe: describeBackup(backupId),
       };
       const outcome = await mover.backup({ ...order, ...(base && { base }) }, { signal });
-      return { session: outcome.session, root: outcome.root, base: since && changed && { session: since.session, changed } };
+      const finding = outcome.audit?.finding;
+      return { session: outcome.session, root: outcome.root, finding, base: since && changed && { session: since.session, changed } };
     });
   },
   publish: ({ pointId, holder, session, root }) =>

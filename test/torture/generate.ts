@@ -355,7 +355,7 @@ class Generator {
     if (volume === undefined) return undefined;
     if (op === 'restore-in-place') {
       const fitting = this.#random.pick(this.#backups.filter(({ sizeBytes }) => sizeBytes <= volume.sizeBytes));
-      return fitting && { op, from: fitting.name, volume: volume.name };
+      return fitting && { op, from: fitting.name, volume: volume.name, whole: this.#random.chance(0.2) };
     }
     const own = this.#points.filter((point) => point.volume === volume.name);
     const point = this.#random.pick(own.length > 0 && this.#random.chance(0.8) ? own : this.#points);

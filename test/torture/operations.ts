@@ -226,7 +226,8 @@ function revert(world: World, { volume: name, to }: Plan<'revert'>): Made | unde
   const { sizeBytes } = volume;
   const plan = { volumeId: volume.id, fromPointId: point.pointId, topLayerId: newId(), sizeBytes };
   const order = () => world.disks.order('replaceDisk', plan);
-  if (volume.client !== undefined && volume.attached) return refusal(() => refused(order(), `reverting ${name} while it is open`));
+  // Also without a server: the client of one that was killed comes back.
+  if (volume.attached) return refusal(() => refused(order(), `reverting ${name} while it is attached`));
   const done = async (): Promise<void> => {
     await cutOff(volume);
     volume.become(point.contents.resized(sizeBytes));
@@ -349,7 +350,8 @@ function backup(world: World, { of, as, incremental, meanwhile }: Plan<'backup'>
       },
     ],
     async done() {
-      const { session, root, base } = result as BackupResult;
+      const { session, root, base, finding } = result as BackupResult;
+      mustFindNothing(as, finding);
       world.backups.set(as, { name: as, backupId, session, root, contents, isVerified: false });
       world.everySession.set(session, contents);
       if (base !== undefined) mustCover(world, as, contents, base);
@@ -359,6 +361,11 @@ function backup(world: World, { of, as, incremental, meanwhile }: Plan<'backup'>
       await world.disks.order('forget', { sessions: world.sessions.get(backupId) ?? [] });
     },
   };
+}
+
+/** Journals never miss anything, so audits never find anything. */
+function mustFindNothing(name: string, finding: unknown): void {
+  if (finding !== undefined) throw new Found(`an audit during ${name} found ${JSON.stringify(finding)}`);
 }
 
 /** What an incremental reads must hold every sector that differs from what it builds on. */
@@ -395,31 +402,58 @@ async function restore(world: World, { from, as, sizeBytes }: Plan<'restore'>): 
   };
 }
 
-function restoreInPlace(world: World, { from, volume: name }: Plan<'restore-in-place'>): Made | undefined {
+function restoreInPlace(world: World, { from, volume: name, whole }: Plan<'restore-in-place'>): Made | undefined {
   const [stored, volume] = [world.backups.get(from), world.volumes.get(name)];
   if (stored === undefined || volume === undefined || volume.client !== undefined) return undefined;
   const { sizeBytes } = volume;
   if (stored.contents.sizeBytes > sizeBytes) return undefined;
-  const base = baseOf(world, stored, volume.id, sizeBytes);
+  const next = whole ? baseOf(world, stored, volume.id, sizeBytes) : overlayOf(world, stored, volume);
   const topLayerId = newId();
   const done = (): void => {
     const contents = stored.contents.resized(sizeBytes);
-    world.everyPoint.set(base.pointId, contents);
+    world.everyPoint.set(next.pointId, contents);
     volume.become(contents);
   };
   return {
     parts: [
       () => detach(world, volume),
-      base.write,
-      () => world.disks.order('replaceDisk', { volumeId: volume.id, topLayerId, sizeBytes, fromPointId: base.pointId }),
-      base.publish,
+      ...next.begin,
+      next.write,
+      () => world.disks.order('replaceDisk', { volumeId: volume.id, topLayerId, sizeBytes, fromPointId: next.pointId }),
+      next.publish,
     ],
     done,
     async giveUp() {
       if ((await topLayerOf(world, volume)) === topLayerId) {
-        await base.publish();
+        await next.publish();
         done();
-      } else await base.giveUp();
+      } else await next.giveUp();
+    },
+  };
+}
+
+/** Onto what the volume holds, which is frozen for it. */
+function overlayOf(world: World, { session, root }: { session: string; root: string }, volume: VolumeModel) {
+  const [pointId, layerId, belowPointId, frozenTopId] = [newId(), newId(), newId(), newId()];
+  const holder = `restore:${pointId}`;
+  const plan = { pointId, layerId, belowPointId, holder, home: volume.id, sizeBytes: volume.sizeBytes, session, root };
+  const endFreeze = () => world.disks.order('release', { pointId: belowPointId, holder });
+  return {
+    pointId,
+    begin: [
+      () => world.disks.order('freeze', { volumeId: volume.id, pointId: belowPointId, topLayerId: frozenTopId, holder }),
+      () => lookAtMoment(world, volume, belowPointId, `the moment of ${volume.name} before a restore`),
+    ],
+    async write(signal: AbortSignal) {
+      mustFindNothing(`a restore of ${volume.name}`, await world.disks.order('overlay', plan, { signal }));
+    },
+    async publish() {
+      await world.disks.order('publish', { pointId, holder, session, root });
+      await endFreeze();
+    },
+    async giveUp() {
+      await world.disks.order('release', { pointId, holder });
+      await endFreeze();
     },
   };
 }
@@ -430,6 +464,7 @@ function baseOf(world: World, { session, root }: { session: string; root: string
   const fill: PlannedBase = { kind: 'restored', sizeBytes, session, root };
   return {
     pointId,
+    begin: [],
     write: (signal: AbortSignal) => world.disks.order('createBase', { pointId, layerId, home, holder, fill }, { signal }),
     publish: () => world.disks.order('publish', { pointId, holder, session, root }),
     giveUp: () => world.disks.order('release', { pointId, holder }),

@@ -29,7 +29,8 @@ export type SimpleStep =
       readonly meanwhile: readonly WritePlan[];
     }
   | { readonly op: 'restore'; readonly from: string; readonly as: string; readonly sizeBytes: number }
-  | { readonly op: 'restore-in-place'; readonly from: string; readonly volume: string }
+  /** `whole`: a new base is written, as where the disk cannot be read; else an overlay of what differs. */
+  | { readonly op: 'restore-in-place'; readonly from: string; readonly volume: string; readonly whole: boolean }
   | { readonly op: 'tidy' };
 
 export type Step =
