@@ -3,7 +3,7 @@
  */
 import { closeSync, openSync } from 'node:fs';
 import type { DiskLayer } from './contract.ts';
-import { ExtentMap } from './extent-map.ts';
+import { ExtentMap, ZERO } from './extent-map.ts';
 import type { ExtentSet } from './extent-set.ts';
 import { loadExtents, openQcow2, type Qcow2Tables } from './qcow2-layer.ts';
 import { loadRaw } from './raw-layer.ts';
@@ -52,6 +52,15 @@ export function* extentsOf(layer: OpenLayer): Generator<ExtentMap, void, void> {
     yield layer.extents(start, end, 0);
     start = layer.nextContent(end);
   }
+}
+
+/** How much of the disk the layer has data for, unpacked. Reads all its tables. */
+export function dataBytesOf(layer: OpenLayer): number {
+  let bytes = 0;
+  for (const map of extentsOf(layer)) {
+    for (let i = 0; i < map.length; i += 1) if (map.file(i) !== ZERO) bytes += map.end(i) - map.start(i);
+  }
+  return bytes;
 }
 
 type LayerTables = Omit<OpenLayer, 'path' | 'fd'>;

@@ -23,6 +23,7 @@ export interface Qcow2Tables {
 
 const two32 = 2 ** 32;
 const subclusterCount = 32;
+const sectorBytes = 512;
 
 /** Reads the header and the L1 table of an open file. Refuses what cannot be read faithfully. */
 export function openQcow2(fd: number): Qcow2Tables {
@@ -72,6 +73,8 @@ function refuseUnreadable(header: Qcow2Header): void {
   if (header.hasExternalDataFile) throw unsupported('the qcow2 file keeps its data in another file');
   if (header.unknownFeatures.length > 0)
     throw unsupported(`the qcow2 file needs the unknown features ${header.unknownFeatures.join(', ')}`);
+  // QEMU cuts the last bytes off, and never makes such files.
+  if (header.sizeBytes % sectorBytes !== 0) throw unsupported(`a disk of ${header.sizeBytes} bytes ends inside a sector`);
   if (header.isMarkedCorrupt) throw damaged('the qcow2 file is marked as corrupt');
   // The tables of the present are as good as any, but nothing that we make has snapshots inside: the file is not ours.
   if (header.snapshotCount > 0) throw unsupported('the qcow2 file has internal snapshots');
@@ -178,7 +181,7 @@ function loadCompressed(loader: Loader, guest: number, high: number, low: number
   const sectors = ((high & 0x3fffffff) >>> offsetHighBits) + 1;
   if (!Number.isSafeInteger(host) || host >= fileSizeBytes) throw new Qcow2Error('truncated', 'the file ends before a compressed cluster');
   // The last sector need not be there in full: the compressed data may end before it.
-  const packed = Math.min(sectors * 512 - (host % 512), fileSizeBytes - host);
+  const packed = Math.min(sectors * sectorBytes - (host % sectorBytes), fileSizeBytes - host);
   map.append(guest, guest + header.clusterBytes, file, host, packed);
 }
 

@@ -1,7 +1,7 @@
 /** The body of the thread that reads an uploaded qcow2 file's tables. Reports once. */
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
-import { openDisk } from '../disk/open-disk.ts';
+import { dataBytesOf, openLayer } from '../disk/load-layer.ts';
 import { parseQcow2Header, Qcow2Error, type Qcow2Header, qcow2HeaderBytesWanted } from '../disk/qcow2-header.ts';
 
 export interface InspectionOrder {
@@ -19,12 +19,11 @@ function inspect(): InspectionReport {
     const header = readHeader();
     const refusal = refusalOf(header);
     if (refusal !== undefined) return { refusal };
-    const { sizeBytes } = header;
-    const disk = openDisk({ layers: [{ path: order.path, format: 'qcow2', sizeBytes }], sizeBytes });
+    const layer = openLayer({ path: order.path, format: 'qcow2' });
     try {
-      return { virtualBytes: sizeBytes, dataBytesMax: disk.allocated().totalBytes };
+      return { virtualBytes: layer.sizeBytes, dataBytesMax: dataBytesOf(layer) };
     } finally {
-      disk.close();
+      closeSync(layer.fd);
     }
   } catch (error) {
     if (error instanceof Qcow2Error) return { refusal: error.message };
