@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -234,6 +234,15 @@ describe('an NBD server', () => {
     await expect(connectNbd(path)).rejects.toThrow();
   });
 
+  it('does not wait for clients that do nothing when it is closed', async () => {
+    const { path, server } = await serve(bufferDevice());
+    const [begun, entered] = [await beginTalk(path), await enterDisk(path)];
+    expect(server.connectionCount()).toBe(2);
+    await server.close();
+    for (const { stream } of [begun, entered]) await expect(stream.read(1)).rejects.toThrow('disconnected');
+    expect(server.connectionCount()).toBe(0);
+  });
+
   it('keeps what several clients do at once equal to a plain buffer', async () => {
     const clientCount = 3;
     const shareBytes = Math.floor(diskBytes / clientCount / 4096) * 4096;
@@ -301,6 +310,8 @@ describe('a client that is not a friend', () => {
 
   it('does no harm with any bytes whatsoever, at any moment', async () => {
     const { path, server } = await serve(bufferDevice());
+    const openFiles = (): number => readdirSync('/proc/self/fd').length;
+    const openBefore = openFiles();
     const greeting = clientFlags;
     const go = encodeOption(option.go, encodeName(''));
     const word = fc.oneof(
@@ -324,6 +335,7 @@ describe('a client that is not a friend', () => {
       { numRuns: 300 },
     );
     await expect.poll(() => server.connectionCount()).toBe(0);
+    await expect.poll(openFiles).toBeLessThanOrEqual(openBefore);
     await worksFor(path);
   });
 

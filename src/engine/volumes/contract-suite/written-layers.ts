@@ -49,6 +49,17 @@ export function describeWrittenLayers(makeBackend: MakeBackend): void {
       expect((await disks.backend.changesOf([base, top]))?.covers(0, 4096)).toBe(true);
     });
 
+    it('are read as before, and in all of their length, once nobody believes the notes', async () => {
+      const base = newLayer(randomUUID(), diskBytes, 'raw');
+      const bytes = Buffer.concat([Buffer.alloc(mib, 9), Buffer.alloc(diskBytes - mib)]);
+      await writeFile((await disks.backend.prepareLayer(base, [])).path, bytes);
+      await disks.backend.sealLayer(base, [], ExtentSet.of([[0, mib]]));
+      for (let i = 0; i < 2; i += 1) await disks.backend.forgetAllocation?.(base);
+      await expectBytes(disks.under.another(), [base], bytes);
+      const { allocated } = await readDisk(disks.backend, [base]);
+      expect(allocated.totalBytes).toBe(disks.backend.forgetAllocation === undefined ? mib : diskBytes);
+    });
+
     it('are not bases when they are longer than they may be, or not there', async () => {
       const base = newLayer(randomUUID(), mib, 'raw');
       const { path } = await disks.backend.prepareLayer(base, []);
