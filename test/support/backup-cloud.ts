@@ -15,9 +15,9 @@ import { createVolumesService, type Volume, type VolumesService } from '../../sr
 import { createConfinement } from '../../src/engine/confinement/run-confined.ts';
 import type { SpaceAccount } from '../../src/engine/space/contract.ts';
 import { createSpaceAccount } from '../../src/engine/space/space-account.ts';
-import type { BackupOutcome, DataMover } from '../../src/engine/transfer/contract.ts';
+import type { BackupOutcome, DataMover, RestoreOntoOutcome } from '../../src/engine/transfer/contract.ts';
 import { createDataMover } from '../../src/engine/transfer/data-mover-client.ts';
-import { createLayeredFiles } from '../../src/engine/volumes/layered-files/create-layered-files.ts';
+import { createLayeredFiles, type LayeredFiles } from '../../src/engine/volumes/layered-files/create-layered-files.ts';
 import { type Log, silentLog } from '../../src/lib/log.ts';
 import { mustRun } from './clients.ts';
 import type { TestDatabase } from './database.ts';
@@ -43,6 +43,7 @@ export interface BackupCloud {
   readonly repositoryPath: string;
   readonly held: TestDatabase;
   readonly jobs: Jobs;
+  readonly backend: LayeredFiles;
   readonly disks: RunningDisks;
   readonly quotas: Quotas;
   readonly volumes: VolumesService;
@@ -50,6 +51,8 @@ export interface BackupCloud {
   readonly backups: BackupsService;
   /** What the data mover reported of each backup, the newest last. */
   readonly outcomes: BackupOutcome[];
+  /** What it reported of each restore onto an existing volume. */
+  readonly restores: RestoreOntoOutcome[];
   makeVolume(caller: Caller, sizeGib?: number): Promise<Volume>;
   makeSnapshot(caller: Caller, volumeId: string): Promise<Snapshot>;
   /** Asks for a backup and waits for its end; throws with its reason when it failed. */
@@ -99,7 +102,8 @@ export async function startBackupCloud(options: BackupCloudOptions = {}): Promis
   });
   const outcomes: BackupOutcome[] = [];
   const ownMover = options.mover ?? createDataMover({ entryPath: dataMoverEntry, log });
-  const mover = noting(ownMover, outcomes);
+  const restores: RestoreOntoOutcome[] = [];
+  const mover = noting(ownMover, outcomes, restores);
   const jobs = await (options.openJobs ?? openRealJobs)({ database, connection: held.connection, log, stopGraceMs: 5_000 });
   const quotas = createQuotas({ database });
   const disks = createDisksService({ database, backend, log });
@@ -137,12 +141,14 @@ export async function startBackupCloud(options: BackupCloudOptions = {}): Promis
     repositoryPath,
     held,
     jobs,
+    backend,
     disks,
     quotas,
     volumes,
     snapshots,
     backups,
     outcomes,
+    restores,
     settledBackup,
     settledVolume,
     async makeVolume(caller, sizeGib = 1) {
@@ -207,12 +213,17 @@ export function backupOrder(order: Partial<CreateBackupOrder> & { volumeId: stri
   return { ...none, incremental: false, force: false, metadata: {}, ...order };
 }
 
-function noting(mover: DataMover, outcomes: BackupOutcome[]): DataMover {
+function noting(mover: DataMover, outcomes: BackupOutcome[], restores: RestoreOntoOutcome[]): DataMover {
   return {
     ...mover,
     async backup(order, options) {
       const outcome = await mover.backup(order, options);
       outcomes.push(outcome);
+      return outcome;
+    },
+    async restoreOnto(order, options) {
+      const outcome = await mover.restoreOnto(order, options);
+      restores.push(outcome);
       return outcome;
     },
   };

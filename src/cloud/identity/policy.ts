@@ -45,6 +45,8 @@ const rules = {
   'backup:export': 'admin',
   'backup:import': 'admin',
   'backup:see_project': 'admin',
+  'disk:check': 'admin',
+  'disk:restore': 'admin',
   'quota:get': 'reader',
   'quota:update': 'admin',
   'quota_class:change': 'admin',

@@ -10,7 +10,7 @@ import { openSagaQueue } from './queue.ts';
 import { createRunner } from './runner.ts';
 import type { Progress, SagaDefinition } from './saga.ts';
 import { isFinal, type SagaStatus } from './states.ts';
-import { emptyMemory, type FullRow, findById, findBySubject, findStatus, insertSaga, markCancelled } from './store.ts';
+import { emptyMemory, type FullRow, findById, findBySubject, findOne, findStatus, insertSaga, markCancelled } from './store.ts';
 
 export type { SagaStatus } from './states.ts';
 
@@ -59,6 +59,8 @@ export interface Jobs {
   find(subjectId: string): Promise<SagaView[]>;
   /** One saga; undefined when there is none. */
   get(sagaId: string): Promise<SagaView | undefined>;
+  /** What a step of a saga has put out; undefined when it has not, or when there is no such saga. */
+  outputOf(sagaId: string, step: string): Promise<Json | undefined>;
   /** Begins to run sagas: those that this process starts, and those that dead processes left. */
   startWorking(): Promise<void>;
   /** Interrupts what runs here (it stays resumable: not undone, not failed), waits for it shortly, and gives the ownership up. */
@@ -158,6 +160,10 @@ export async function openJobs(options: JobsOptions): Promise<Jobs> {
     async get(sagaId) {
       const row = await findById(database, sagaId);
       return row === undefined ? undefined : viewOf(row);
+    },
+    async outputOf(sagaId, step) {
+      const output = (await findOne(database, sagaId))?.memory.steps[step];
+      return output?.done === true ? output.value : undefined;
     },
     async startWorking() {
       await runner.start();

@@ -4,7 +4,7 @@
  * The calls are synchronous, because ten thousand small files take a fifth of the time that way, with a turn for others every few milliseconds.
  * Of each layer only the header is read.
  */
-import { closeSync, constants, type Dirent, fstatSync, lstatSync, openSync, readdirSync, readSync, type Stats } from 'node:fs';
+import { closeSync, constants, type Dirent, lstatSync, openSync, readdirSync, readSync, type Stats } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { messageOf } from '../../../lib/errors.ts';
@@ -136,7 +136,7 @@ function contentOf(paths: LayerPaths, file: LayerFile, stats: Stats): Pick<Store
   if (!stats.isFile()) return broken('it is no regular file');
   if (file.format === 'raw') return { content: { sizeBytes: stats.size, below: null }, damage: undefined };
   try {
-    const header = readHeaderOf(file);
+    const header = readHeaderOf(file, stats.size);
     const damage = header.isMarkedCorrupt ? 'QEMU found it damaged and has marked it so' : undefined;
     return { content: { sizeBytes: header.sizeBytes, below: belowOf(paths, file, header) }, damage };
   } catch (error) {
@@ -144,10 +144,9 @@ function contentOf(paths: LayerPaths, file: LayerFile, stats: Stats): Pick<Store
   }
 }
 
-function readHeaderOf(file: LayerFile): Qcow2Header {
+function readHeaderOf(file: LayerFile, size: number): Qcow2Header {
   const descriptor = openSync(file.path, constants.O_RDONLY | constants.O_NOFOLLOW);
   try {
-    const { size } = fstatSync(descriptor);
     const read = (byteCount: number): Qcow2Header => {
       const bytes = Buffer.allocUnsafe(Math.min(size, byteCount));
       return parseQcow2Header(bytes.subarray(0, readSync(descriptor, bytes, 0, bytes.length, 0)), size);
