@@ -3,6 +3,8 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createBackupsService } from '../cloud/backups/service.ts';
 import type { ConnectionTarget, Database } from '../cloud/database/service.ts';
+import { createReconciler } from '../cloud/disks/reconcile.ts';
+import { createDiskChecks } from '../cloud/disks/reconcile-service.ts';
 import { createDisksService } from '../cloud/disks/service.ts';
 import { createIdentityService } from '../cloud/identity/service.ts';
 
@@ -86,6 +88,9 @@ export async function composeCloud({ config, paths, database, connection, ballas
     availabilityZone,
     log,
   });
+  const { inventory } = backend;
+  const reconciler = createReconciler({ database, backend, inventory, disks, volumes, clock, log, trashDays: config.trashDays });
+  const diskChecks = createDiskChecks({ database, jobs, reconciler });
   const spaceInUse = async () => {
     const [figures, inUse, ballastFigures] = await Promise.all([space.figures(paths.volumes), disks.spaceInUse(), ballast.figures()]);
     return { ...figures, ...inUse, ballast: ballastFigures };
@@ -101,7 +106,8 @@ export async function composeCloud({ config, paths, database, connection, ballas
     snapshots,
     images,
     backups,
-    status: createStatusSource({ database, backups, freeBytes, space: spaceInUse, version: productVersion() }),
+    diskChecks,
+    status: createStatusSource({ database, backups, freeBytes, space: spaceInUse, trash: reconciler.trash, version: productVersion() }),
 
     /** What has to be right before the first request is answered. */
     async prepare(first: { adminPassword: string; repositoryPath: string; keyFile: string }): Promise<void> {
@@ -114,9 +120,12 @@ export async function composeCloud({ config, paths, database, connection, ballas
     /** Begins with the work that an earlier process left. */
     async startWorking(): Promise<void> {
       await jobs.startWorking();
+      // Beside everything else: it may take a second where there are many disks.
+      reconciler.begin();
     },
     async stop(): Promise<void> {
       images.stop();
+      await reconciler.stop();
       await jobs.stop();
       await disks.stop();
       await mover.stop();

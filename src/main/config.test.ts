@@ -63,6 +63,8 @@ describe('other settings', () => {
     { STILLPOINT_DISK_RESERVE_BYTES: '1G' },
     { STILLPOINT_DISK_RESERVE_BYTES: '-1' },
     { STILLPOINT_BALLAST_BYTES: '64 MiB' },
+    { STILLPOINT_TRASH_DAYS: '-1' },
+    { STILLPOINT_TRASH_DAYS: 'a week' },
     { STILLPOINT_CRASH_POINT: 'volume.create' },
     { STILLPOINT_ALLOW_UNCONFINED: '1' },
     { DATABASE_URL: 'mysql://host/db' },

@@ -27,6 +27,8 @@ export interface Config {
   readonly diskReserveBytes: number;
   /** The size of the file that is given up when the state directory's file system is full. 0 = none. */
   readonly ballastBytes: number;
+  /** What nobody knows among the disks is kept in the trash for so long before it is deleted. */
+  readonly trashDays: number;
   /** Tools that read untrusted images may run without a cage where bubblewrap does not work. The operator's decision, never a fall-back. */
   readonly allowUnconfined: boolean;
   /** For kill tests: the instant at which this process ends itself or fails. */
@@ -67,6 +69,7 @@ export function readConfig(environment: Environment, host: Host = thisHost()): C
     logLevel: logLevelOf(set(environment, 'STILLPOINT_LOG_LEVEL') ?? 'info'),
     diskReserveBytes: bytesOf(environment, 'STILLPOINT_DISK_RESERVE_BYTES', 1 << 30),
     ballastBytes: bytesOf(environment, 'STILLPOINT_BALLAST_BYTES', 64 << 20),
+    trashDays: trashDaysOf(set(environment, 'STILLPOINT_TRASH_DAYS') ?? '7'),
     allowUnconfined: yesOrNo('STILLPOINT_ALLOW_UNCONFINED', set(environment, 'STILLPOINT_ALLOW_UNCONFINED') ?? 'no'),
     crashPoint: crashPointOf(set(environment, 'STILLPOINT_CRASH_POINT')),
     crashPointLog: set(environment, 'STILLPOINT_CRASH_POINT_LOG'),
@@ -152,6 +155,15 @@ function bytesOf(environment: Environment, name: string, ifUnset: number): numbe
 function yesOrNo(name: string, text: string): boolean {
   if (text !== 'yes' && text !== 'no') throw new ConfigError(`${name} is '${text}'; it must be yes or no`);
   return text === 'yes';
+}
+
+const trashDaysMax = 3650;
+
+function trashDaysOf(text: string): number {
+  const days = /^\d{1,4}$/.test(text) ? Number(text) : Number.NaN;
+  if (!(days <= trashDaysMax))
+    throw new ConfigError(`STILLPOINT_TRASH_DAYS is '${text}'; it must be a number of days up to ${trashDaysMax}`);
+  return days;
 }
 
 function crashPointOf(text: string | undefined): Config['crashPoint'] {

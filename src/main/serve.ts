@@ -27,6 +27,7 @@ export const serve: CliCommand = {
     '  STILLPOINT_LOG_LEVEL           trace, debug, info, warn, error, fatal or silent (default: info)',
     '  STILLPOINT_DISK_RESERVE_BYTES  space that is kept back from new data on every file system (default: 1 GiB)',
     '  STILLPOINT_BALLAST_BYTES       a file that is given up when the disk is full, so that deleting works (default: 64 MiB)',
+    '  STILLPOINT_TRASH_DAYS          how long the trash keeps files that nobody knows (default: 7)',
     '  STILLPOINT_ALLOW_UNCONFINED    yes: run image tools without a cage where bubblewrap does not work (default: no)',
   ].join('\n'),
   options: {},

@@ -8,10 +8,11 @@ export interface StatusSourceDeps {
   readonly backups: Pick<BackupsService, 'repositories'>;
   readonly freeBytes: () => Promise<number>;
   readonly space: StatusSource['space'];
+  readonly trash: StatusSource['trash'];
   readonly version: string;
 }
 
-export function createStatusSource({ database, backups, freeBytes, space, version }: StatusSourceDeps): StatusSource {
+export function createStatusSource({ database, backups, freeBytes, space, trash, version }: StatusSourceDeps): StatusSource {
   const countOf = async (table: 'volumes' | 'snapshots' | 'images' | 'backups', column: 'project_id' | 'owner', projectId: string) => {
     const row = await database.sql
       .selectFrom(table)
@@ -26,6 +27,7 @@ export function createStatusSource({ database, backups, freeBytes, space, versio
     repositories: () => backups.repositories(),
     freeBytes,
     space,
+    trash,
     async countsFor({ projectId }) {
       const project = projectId ?? '';
       const [volumes, snapshots, images, backupCount] = await Promise.all([

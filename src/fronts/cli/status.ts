@@ -21,6 +21,7 @@ interface StatusBody {
   readonly repositories: readonly { readonly id: string; readonly name: string; readonly path?: string }[];
   readonly free_bytes: number;
   readonly space?: SpaceBody;
+  readonly trash?: { readonly count: number; readonly bytes: number };
 }
 
 export const status: CliCommand = {
@@ -45,6 +46,7 @@ export const status: CliCommand = {
       repository: body.repositories.map(({ name, path }) => (path === undefined ? name : `${name} (${path})`)).join(', '),
       'free for volumes': formatBytes(Math.max(0, body.free_bytes)),
       ...spaceLines(body.space),
+      ...(body.trash === undefined || body.trash.count === 0 ? {} : { trash: `${body.trash.count} (${formatBytes(body.trash.bytes)})` }),
     });
     return exitCodes.ok;
   },

@@ -2,13 +2,14 @@ import type { FastifyInstance } from 'fastify';
 import { authenticate, type TokenValidator } from '../openstack/shared/authentication.ts';
 import { acceptJson } from '../openstack/shared/json-parser.ts';
 import { nameRequests } from '../openstack/shared/request-id.ts';
+import { type DiskRoutesDeps, registerDiskRoutes } from './disks.ts';
 import { answerWithNativeErrors } from './errors.ts';
 import { type JobRoutesDeps, registerJobRoutes } from './jobs.ts';
 import { type RevertRouteDeps, registerRevertRoute } from './revert.ts';
 import { registerUsageRoute, type UsageRouteDeps } from './space.ts';
 import { registerStatusRoute, type StatusDeps } from './status.ts';
 
-export interface NativeFrontDeps extends JobRoutesDeps, RevertRouteDeps, StatusDeps, UsageRouteDeps {
+export interface NativeFrontDeps extends JobRoutesDeps, DiskRoutesDeps, RevertRouteDeps, StatusDeps, UsageRouteDeps {
   readonly identity: TokenValidator;
   readonly publicUrl: string | undefined;
 }
@@ -21,6 +22,7 @@ export function nativeFront(app: FastifyInstance, deps: NativeFrontDeps, done: (
   app.addHook('onRequest', authenticate(deps.identity, deps));
   registerStatusRoute(app, deps);
   registerJobRoutes(app, deps);
+  registerDiskRoutes(app, deps);
   registerRevertRoute(app, deps);
   registerUsageRoute(app, deps);
   done();

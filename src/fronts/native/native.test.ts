@@ -1,6 +1,7 @@
 import fastify, { type FastifyInstance } from 'fastify';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type TestDatabase, testDatabase } from '../../../test/support/database.ts';
+import { createDiskChecks, type DiskReport } from '../../cloud/disks/reconcile-service.ts';
 import type { ValidToken } from '../../cloud/identity/token.ts';
 import { type Jobs, openJobs } from '../../cloud/jobs/service.ts';
 import { systemClock } from '../../lib/clock.ts';
@@ -30,6 +31,43 @@ const tokenOf = async (secret: string): Promise<ValidToken | undefined> => {
   };
 };
 
+/** What the disks hold is the business of `test/integration/reconcile.test.ts`. */
+const report: DiskReport = {
+  tookMs: 12,
+  looked: { layerRows: 3, layerFiles: 2, servers: 1, deepLayers: 0 },
+  findings: [
+    {
+      kind: 'layer-missing',
+      subject: 'layer-1',
+      severity: 'error',
+      detail: 'It is gone.',
+      advice: 'Put it back.',
+      affected: [{ type: 'volume', id: 'volume-1', name: 'db' }],
+      done: null,
+      isRepaired: false,
+    },
+  ],
+  unlisted: 0,
+  trash: { count: 6, bytes: 7 },
+};
+const asked: unknown[] = [];
+const reconciler = {
+  check: async ({ repair, deep }: { repair: boolean; deep: boolean }) => {
+    asked.push({ repair, deep });
+    return report;
+  },
+  items: async () => [
+    {
+      name: 'item-1',
+      layer: { id: 'layer-2', home: 'h', format: 'raw' as const },
+      trashedAt: new Date(0),
+      reason: 'unknown',
+      allocatedBytes: 7,
+    },
+  ],
+  restore: async (name: string) => ({ name, place: '/volumes/h/layer-2.raw', isKnown: false }),
+};
+
 beforeAll(async () => {
   held = await testDatabase();
   jobs = await openJobs({ database: held.database, connection: held.connection, log: silentLog });
@@ -48,6 +86,7 @@ beforeAll(async () => {
     ],
     settle: async () => {},
   });
+  const diskChecks = createDiskChecks({ database: held.database, jobs, reconciler });
   await jobs.startWorking();
   app = fastify();
   await app.register(nativeFront, {
@@ -71,7 +110,9 @@ beforeAll(async () => {
       repositories: async () => [{ id: 'r', name: 'default', storePath: '/store' }],
       freeBytes: async () => 5,
       space: async () => space,
+      trash: async () => ({ count: 6, bytes: 7 }),
     },
+    diskChecks,
   });
   healthRoutes(app, held);
   await app.ready();
@@ -93,8 +134,9 @@ const space = {
   ballast: { sizeBytes: 8, presentBytes: 4 },
 };
 
-const call = async (method: 'GET' | 'POST', url: string, token = 'p1:member') => {
-  const answer = await app.inject({ method, url: `/api/v1${url}`, headers: { 'x-auth-token': token } });
+const call = async (method: 'GET' | 'POST', url: string, token = 'p1:member', body?: object) => {
+  const payload = body === undefined ? {} : { payload: body };
+  const answer = await app.inject({ method, url: `/api/v1${url}`, headers: { 'x-auth-token': token }, ...payload });
   return { status: answer.statusCode, body: answer.json() };
 };
 
@@ -168,7 +210,59 @@ test('the status names places to administrators only', async () => {
     repositories: [{ id: 'r', name: 'default' }],
     free_bytes: 5,
   });
-  expect((await call('GET', '/status', 'p1:admin')).body.repositories).toEqual([{ id: 'r', name: 'default', path: '/store' }]);
+  const { body } = await call('GET', '/status', 'p1:admin');
+  expect([body.repositories, body.trash]).toEqual([[{ id: 'r', name: 'default', path: '/store' }], { count: 6, bytes: 7 }]);
+});
+
+test('disks are checked by a job whose report can be fetched once it has ended', async () => {
+  const begun = await call('POST', '/disks/check', 'p1:admin', { repair: true });
+  expect([begun.status, begun.body.job.kind, begun.body.job.project_id]).toEqual([202, 'disks.check', null]);
+  expect(await jobs.settled(begun.body.job.id)).toBe('done');
+  expect(asked).toEqual([{ repair: true, deep: false }]);
+  const { body } = await call('GET', `/disks/check/${begun.body.job.id}`, 'p1:admin');
+  expect(body.report).toEqual({
+    took_ms: 12,
+    looked: { layer_rows: 3, layer_files: 2, servers: 1, deep_layers: 0 },
+    findings: [
+      {
+        kind: 'layer-missing',
+        subject: 'layer-1',
+        severity: 'error',
+        detail: 'It is gone.',
+        advice: 'Put it back.',
+        affected: [{ type: 'volume', id: 'volume-1', name: 'db' }],
+        done: null,
+        repaired: false,
+      },
+    ],
+    unlisted: 0,
+    trash: { count: 6, bytes: 7 },
+  });
+});
+
+test('the trash is listed and given back', async () => {
+  const { items } = (await call('GET', '/disks/trash', 'p1:admin')).body;
+  expect(items).toEqual([
+    { name: 'item-1', layer_id: 'layer-2', reason: 'unknown', trashed_at: '1970-01-01T00:00:00.000Z', allocated_bytes: 7 },
+  ]);
+  const restored = await call('POST', '/disks/trash/layer-2/restore', 'p1:admin');
+  expect(restored.body).toEqual({ item: { name: 'layer-2', place: '/volumes/h/layer-2.raw', known: false } });
+});
+
+test('only administrators see and touch the disks', async () => {
+  const job = await startedJob(null);
+  for (const [method, url] of [
+    ['POST', '/disks/check'],
+    ['GET', `/disks/check/${job.id}`],
+    ['GET', '/disks/trash'],
+    ['POST', '/disks/trash/layer-2/restore'],
+  ] as const) {
+    expect((await call(method, url, 'p1:member', method === 'POST' ? {} : undefined)).status).toBe(403);
+  }
+  expect((await call('POST', '/disks/check', 'p1:admin', { repair: 'yes' })).status).toBe(400);
+  expect((await call('GET', `/disks/check/${job.id}`, 'p1:admin')).status).toBe(404);
+  expect((await call('GET', '/disks/check/monday', 'p1:admin')).status).toBe(404);
+  await call('POST', `/jobs/${job.id}/cancel`, 'p1:admin');
 });
 
 test('health is told without a token', async () => {

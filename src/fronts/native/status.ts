@@ -18,6 +18,8 @@ export interface StatusSource {
   /** What volumes may still take before the space that is kept free. */
   freeBytes(): Promise<number>;
   space(): Promise<SpaceSource>;
+  /** Files that nobody knows, before they are deleted for good. */
+  trash(): Promise<{ readonly count: number; readonly bytes: number }>;
 }
 
 const Counts = Type.Object({
@@ -38,12 +40,15 @@ const Status = Type.Object({
   free_bytes: Type.Integer(),
   /** For administrators. */
   space: Type.Optional(Space),
+  /** For administrators. */
+  trash: Type.Optional(Type.Object({ count: Type.Integer(), bytes: Type.Integer() })),
 });
 
 export function registerStatusRoute(app: FastifyInstance, { status }: StatusDeps): void {
   app.get('/status', async (request): Promise<Static<typeof Status>> => {
     const { caller } = request;
     const seesPlaces = isAllowed(caller, 'repository:list', { projectId: null });
+    const trash = isAllowed(caller, 'disk:check', { projectId: null }) ? { trash: await status.trash() } : {};
     const space = isAllowed(caller, 'pool:list', { projectId: null }) ? { space: spaceBody(await status.space()) } : {};
     const [counts, repositories, freeBytes] = await Promise.all([status.countsFor(caller), status.repositories(), status.freeBytes()]);
     return {
@@ -53,6 +58,7 @@ export function registerStatusRoute(app: FastifyInstance, { status }: StatusDeps
       repositories: repositories.map(({ id, name, storePath }) => ({ id, name, ...(seesPlaces ? { path: storePath } : {}) })),
       free_bytes: freeBytes,
       ...space,
+      ...trash,
     };
   });
 }
