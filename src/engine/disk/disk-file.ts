@@ -88,7 +88,8 @@ export class DiskFile {
   #fill(target: Uint8Array, targetOffset: number, lengthBytes: number, position: number, askedBytes = lengthBytes): void {
     for (let done = 0; done < lengthBytes; ) {
       const read = this.#readOnce(target, targetOffset + done, askedBytes - done, position + done);
-      if (read === 0) throw new Error(`${this.path} ended at ${position + done}, inside its data`);
+      // The path is for the log: the message may reach people whom it does not concern.
+      if (read === 0) throw new Error(`a file of the disk ended at ${position + done}, inside its data`, { cause: this.path });
       done += read;
     }
   }

@@ -189,15 +189,22 @@ describe('openDisk', () => {
     expect(readAll(layers, 1_048_576, 65_536).allocated.totalBytes).toBe(1_048_576);
   });
 
-  it('goes on reading after the files were removed', () => {
-    const path = join(dir, 'gone.raw');
-    writeFileSync(path, Buffer.alloc(4096, 9));
-    const disk = openDisk({ layers: [{ path, format: 'raw', sizeBytes: 4096 }], sizeBytes: 4096 });
-    rmSync(path);
+  it('goes on reading after the files were removed, also what it had not looked at before', () => {
+    const layers = makeChain(
+      [
+        { sizeBytes: 8192, options: '', clusterBytes: 512, writes: ['write -P 9 0 4096'] },
+        { sizeBytes: 2 ** 30, options: 'cluster_size=4k', clusterBytes: 4096, writes: ['write -P 8 1024 512', 'write -P 7 500M 4096'] },
+      ],
+      true,
+    );
+    const disk = openDisk({ layers, sizeBytes: 2 ** 30 });
+    for (const layer of layers) rmSync(layer.path);
     const bytes = Buffer.alloc(4096);
     disk.readSync(bytes, 0);
+    expect(bytes.equals(Buffer.alloc(4096, 9).fill(8, 1024, 1536))).toBe(true);
+    disk.readSync(bytes, 500 * 2 ** 20);
+    expect(bytes.equals(Buffer.alloc(4096, 7))).toBe(true);
     disk.close();
-    expect(bytes.equals(Buffer.alloc(4096, 9))).toBe(true);
   });
 
   it('refuses reads outside of the disk', () => {

@@ -115,18 +115,6 @@ describe('parseQcow2Header', () => {
 });
 
 describe('a qcow2 file from a stranger', () => {
-  const open = (path: string): void => openDisk({ layers: [{ path, format: 'qcow2', sizeBytes: 2 ** 20 }], sizeBytes: 2 ** 20 }).close();
-
-  it.each([
-    ['is encrypted', set32(32, 1), /^unsupported/],
-    ['needs an unknown feature', set(72, 1n << 50n), /^unsupported/],
-    ['is marked as corrupt', set(72, 2n), /^damaged/],
-    ['was not closed', set(72, 1n), /^unsupported/],
-    ['keeps its data elsewhere', set(72, 4n), /^unsupported/],
-  ] as const)('is not read when it %s', (_what, damage, problem) => {
-    expect(problemOf(() => open(image([], damage).path))).toMatch(problem);
-  });
-
   it('never makes the reader do more than fail with a typed error', () => {
     const { path } = image(['-o', 'extended_l2=on']);
     execFileSync('qemu-io', ['-f', 'qcow2', '-c', 'write -P 1 0 200k', '-c', 'write -z 512k 64k', '-c', 'write -c -P 3 320k 64k', path]);
@@ -150,14 +138,11 @@ describe('a qcow2 file from a stranger', () => {
   });
 });
 
-/** Compressed clusters are unpacked when they are read: the decoder's own errors are fine there. */
 function readAndClose(path: string): void {
   const disk = openDisk({ layers: [{ path, format: 'qcow2', sizeBytes: 2 ** 20 }], sizeBytes: 2 ** 20 });
   const chunk = Buffer.alloc(65_536);
   try {
     for (let at = 0; at < disk.sizeBytes; at += chunk.length) disk.readSync(chunk, at);
-  } catch (error) {
-    if (!/compressed cluster|invalid|buffer|inflate|unexpected|too far back|larger than/i.test(String(error))) throw error;
   } finally {
     disk.close();
   }
