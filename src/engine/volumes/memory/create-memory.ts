@@ -32,7 +32,7 @@ export function createMemoryBackend({ disks, log }: MemoryBackendOptions): Volum
       requireSpace();
       const parent = below.length === 0 ? undefined : needChain(disks, below).at(-1);
       if (parent !== undefined && layer.format === 'raw') throw new VolumeBackendError('mismatch', 'a raw layer cannot stand on another');
-      replaceLayer(disks, layer, makeMemoryLayer(layer, parent && nameOf(parent), disks.clock.now()));
+      await replaceLayer(disks, layer, makeMemoryLayer(layer, parent && nameOf(parent), disks.clock.now()));
     },
     async prepareLayer(layer, below) {
       requireSpace();

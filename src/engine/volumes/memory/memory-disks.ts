@@ -86,13 +86,8 @@ export function needChain(disks: MemoryDisks, chain: LayerChain): MemoryLayer[] 
   return chain.map((layer) => needLayer(disks, layer));
 }
 
-/** Who has one of the layers open. */
-export function openIn(disks: MemoryDisks, layers: readonly (MemoryLayer | undefined)[]): MemoryExport | undefined {
-  return disks.exports.values().find(({ chain }) => chain.some((layer) => layers.includes(layer)));
-}
-
 export function refuseIfOpen(disks: MemoryDisks, ...layers: readonly (MemoryLayer | undefined)[]): void {
-  const open = openIn(disks, layers);
+  const open = disks.exports.values().find(({ chain }) => chain.some((layer) => layers.includes(layer)));
   if (open !== undefined) throw new VolumeBackendError('busy', `the disk is open in export ${open.target.id}`);
 }
 

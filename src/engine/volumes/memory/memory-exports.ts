@@ -6,7 +6,7 @@ import { serveNbd } from '../../disk/nbd-server.ts';
 import type { CallOptions, DiskExport, ExportState, Layer, LayerChain } from '../contract.ts';
 import { VolumeBackendError } from '../errors.ts';
 import { memoryDevice } from './memory-device.ts';
-import { type MemoryDisks, type MemoryExport, nameOf, needChain, needLayer, openIn, scratchFile } from './memory-disks.ts';
+import { type MemoryDisks, type MemoryExport, nameOf, needChain, needLayer, scratchFile } from './memory-disks.ts';
 import type { MemoryChain, MemoryLayer } from './memory-layer.ts';
 import { fold } from './memory-merge.ts';
 
@@ -42,12 +42,13 @@ export async function openExport(
   return target;
 }
 
-/** A disk is served by one that writes, or by any number that read. */
+/** Who writes to a layer is alone with it; who reads only minds a writer. */
 function refuseSecondWriter(disks: MemoryDisks, chain: MemoryChain, readOnly: boolean): void {
-  const open = openIn(disks, [chain.at(-1)]);
-  if (open !== undefined && !(readOnly && (open.readOnly || open.chain.at(-1) !== chain.at(-1)))) {
-    throw new VolumeBackendError('busy', `the disk is open in export ${open.target.id}`);
-  }
+  const top = chain.at(-1);
+  const inTheWay = disks.exports
+    .values()
+    .find((open) => (readOnly ? !open.readOnly && open.chain.at(-1) === top : open.chain.some((layer) => layer === top)));
+  if (inTheWay !== undefined) throw new VolumeBackendError('busy', `the disk is open in export ${inTheWay.target.id}`);
 }
 
 export async function snapshotExport(disks: MemoryDisks, target: DiskExport, layers: LayerChain, overlay: Layer): Promise<void> {

@@ -44,7 +44,12 @@ export async function sourceOf(disks: MemoryDisks, layers: LayerChain): Promise<
   const name = `s-${createHash('sha256').update(made).digest('hex').slice(0, 32)}`;
   const path = writeRaw(scratchFile(disks, name), disks, chain);
   disks.sources.set(top, { made, path });
-  return oneRaw(await path, sizeBytes);
+  try {
+    return oneRaw(await path, sizeBytes);
+  } catch (error) {
+    disks.sources.delete(top);
+    throw error;
+  }
 }
 
 const oneRaw = (path: string, sizeBytes: number): DiskSource => ({ layers: [{ path, format: 'raw', sizeBytes }], sizeBytes });
@@ -113,11 +118,11 @@ export async function sealTarget(disks: MemoryDisks, layer: Layer, below: LayerC
   const made = makeMemoryLayer(layer, parent && nameOf(parent), disks.clock.now());
   try {
     await takeIn(disks, [...chain, made], target, target.format === 'raw' ? written.clamp(stats.size) : written);
+    await replaceLayer(disks, layer, made);
   } catch (error) {
     dropBlocks(made, disks.space);
     throw error;
   }
-  replaceLayer(disks, layer, made);
 }
 
 async function checkQcow2(target: LayerTarget, written: ExtentSet): Promise<void> {
@@ -150,12 +155,14 @@ async function takeIn(disks: MemoryDisks, chain: MemoryChain, target: LayerTarge
 }
 
 /** Whatever had the name before is gone. */
-export function replaceLayer(disks: MemoryDisks, layer: Layer, made: MemoryLayer): void {
+export async function replaceLayer(disks: MemoryDisks, layer: Layer, made: MemoryLayer): Promise<void> {
   const before = disks.layers.get(keyOf(layer));
   refuseIfOpen(disks, before);
   disks.space.take(emptyLayerBytes);
-  if (before !== undefined) dropLayer(before, disks.space);
   disks.layers.set(keyOf(layer), made);
+  if (before === undefined) return;
+  dropLayer(before, disks.space);
+  await dropSource(disks, before);
 }
 
 export async function removeTarget(disks: MemoryDisks, layer: Layer): Promise<void> {
