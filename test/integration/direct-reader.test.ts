@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { DiskReader } from '../../src/engine/disk/contract.ts';
 import { ExtentSet } from '../../src/engine/disk/extent-set.ts';
+import { layerChanges } from '../../src/engine/disk/layer-content.ts';
 import { type OpenDiskOptions, openDisk } from '../../src/engine/disk/open-disk.ts';
 import { extentsFileOf } from '../../src/engine/disk/raw-layer.ts';
 import { type Dice, dice } from '../support/dice.ts';
@@ -69,20 +70,33 @@ function checkAllocated(allocated: ExtentSet, wanted: Buffer, byQemu: ExtentSet,
   if (!missing.isEmpty) throw new Error(`QEMU has data at ${JSON.stringify([...missing.ranges()])}, which is not allocated`);
 }
 
-function checkDisk(disk: RandomDisk, wanted: Buffer, byQemu: ExtentSet): void {
+/** What the top layer does not count as changed is what it was without the layer. */
+async function checkChanges(disk: RandomDisk, wanted: Buffer): Promise<void> {
+  const [top, ...below] = disk.layers.toReversed();
+  if (top === undefined) return;
+  const reader = openDisk({ layers: below.reverse(), sizeBytes: disk.sizeBytes });
+  const before = readAll(reader, 1_048_576);
+  reader.close();
+  for (const [start, end] of wholeOf(wanted.length)
+    .subtract(await layerChanges(top))
+    .ranges()) {
+    mustEqual(wanted.subarray(start, end), before.subarray(start, end), `what did not change, from ${start}`);
+  }
+}
+
+async function checkDisk(disk: RandomDisk, wanted: Buffer, byQemu: ExtentSet): Promise<void> {
   for (const [mode, options] of Object.entries(modes)) {
+    const reader = openDisk(disk, options);
     try {
-      const reader = openDisk(disk, options);
-      try {
-        checkReads(reader, wanted, dice(disk.seed));
-        checkAllocated(reader.allocated(), wanted, byQemu, disk);
-      } finally {
-        reader.close();
-      }
+      checkReads(reader, wanted, dice(disk.seed));
+      checkAllocated(reader.allocated(), wanted, byQemu, disk);
     } catch (error) {
-      throw new Error(`disk ${disk.seed}, ${mode}: ${error}\n${disk.history.join('\n')}`, { cause: error });
+      throw new Error(`${mode}: ${error}`, { cause: error });
+    } finally {
+      reader.close();
     }
   }
+  await checkChanges(disk, wanted);
 }
 
 describe('the reader of frozen disks', () => {
@@ -95,7 +109,9 @@ describe('the reader of frozen disks', () => {
       const bytes = await bytesByQemu(disks, folder);
       const data = await inPairs(disks, dataByQemu);
       for (const [i, disk] of disks.entries()) {
-        checkDisk(disk, bytes[i] as Buffer, data[i] as ExtentSet);
+        await checkDisk(disk, bytes[i] as Buffer, data[i] as ExtentSet).catch((error: unknown) => {
+          throw new Error(`disk ${disk.seed}: ${error}\n${disk.history.join('\n')}`, { cause: error });
+        });
         layerCount += disk.layers.length;
         removeDisk(disk);
       }
