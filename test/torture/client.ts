@@ -5,14 +5,21 @@ import { Found, type VolumeModel } from './model.ts';
 import type { WritePlan } from './steps.ts';
 
 /** Small enough that holes are found, large enough that a disk takes few requests. */
-const readBytes = 2 << 20;
+const readBytes = 4 << 20;
+const readsInFlight = 8;
 
 /** Reads the whole disk. */
 export async function fillFrom(builder: ContentsBuilder, client: NbdClient): Promise<void> {
-  for (let at = 0; at < client.sizeBytes; at += readBytes) {
-    const bytes = await client.readUnlessHole(at, Math.min(readBytes, client.sizeBytes - at));
-    if (bytes !== undefined) builder.add(at, bytes);
-  }
+  let next = 0;
+  const readOn = async (): Promise<void> => {
+    while (next < client.sizeBytes) {
+      const at = next;
+      next += readBytes;
+      const bytes = await client.readUnlessHole(at, Math.min(readBytes, client.sizeBytes - at));
+      if (bytes !== undefined) builder.add(at, bytes);
+    }
+  };
+  await Promise.all(Array.from({ length: readsInFlight }, readOn));
 }
 
 /** One after the other, each answered before the next is sent. */
@@ -67,6 +74,7 @@ async function trim(volume: VolumeModel, client: NbdClient, at: number, length: 
 
 /** The same while a moment of the disk is being made, which may be any from now on. */
 export function beginWindow(volume: VolumeModel, writes: readonly WritePlan[]): Promise<void> {
-  volume.window = [volume.contents];
+  // Several moments may be made at once: each is one of those since the first of them was begun.
+  volume.window ??= [volume.contents];
   return performWrites(volume, writes);
 }

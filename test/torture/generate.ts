@@ -72,6 +72,7 @@ class Generator {
     const kind = this.#random.weighted([
       [60, 'one'],
       [12, 'together'],
+      [this.#unit === 'bytes' ? 6 : 0, 'crowd'],
       [3, 'restart'],
       [3, 'cancel'],
       [9 * kills, 'kill-service'],
@@ -84,6 +85,8 @@ class Generator {
         return this.#simple();
       case 'together':
         return { op: 'together', steps: this.#several(this.#random.between(2, 4)) };
+      case 'crowd':
+        return { op: 'together', steps: this.#crowd() };
       case 'restart':
         return { op: 'restart' };
       case 'cancel':
@@ -91,7 +94,9 @@ class Generator {
       case 'kill-service': {
         const resume = this.#random.chance(0.6);
         const afterMs = this.#random.below(this.#random.pick([15, 60, 250]) ?? 60);
-        return { op: 'kill-service', afterMs, resume, steps: resume ? this.#several(this.#random.between(1, 3)) : this.#forgotten() };
+        const crowded = this.#unit === 'bytes' && this.#random.chance(0.3);
+        const make = () => (crowded ? this.#crowd() : this.#several(this.#random.between(1, 3)));
+        return { op: 'kill-service', afterMs, resume, steps: resume ? make() : this.#unremembered(make) };
       }
       case 'kill-instant':
         return this.#killAtInstant();
@@ -155,8 +160,42 @@ class Generator {
     return this.#unremembered(() => this.#compact([this.#make(kind)]));
   }
 
-  #forgotten(): SimpleStep[] {
-    return this.#unremembered(() => this.#several(this.#random.between(1, 3)));
+  /** All at one disk, which has to keep them apart. One of them writes. */
+  #crowd(): SimpleStep[] {
+    const volume = this.#random.pick(this.#volumes);
+    if (volume === undefined) return [this.#simple()];
+    const steps: SimpleStep[] = [this.#random.chance(0.5) ? this.#snapshotOf(volume) : this.#backupOf(volume)];
+    const own = this.#random.pick(
+      this.#points.filter((point) => point.volume === volume.name && !steps.some((step) => namesOf(step).includes(point.name))),
+    );
+    const silent: (() => SimpleStep | undefined)[] = [
+      () => ({ ...this.#snapshotOf(volume), meanwhile: [] }) as SimpleStep,
+      () => ({ ...this.#backupOf(volume), meanwhile: [] }) as SimpleStep,
+      () => ({ op: 'tidy' }),
+      () => this.#cloneOf(volume),
+      () => own && this.#deleted(own),
+      () => this.#toggled(volume),
+    ];
+    for (const make of silent) if (this.#random.chance(0.4)) steps.push(...this.#compact([make()]));
+    return steps;
+  }
+
+  #cloneOf({ name, sizeBytes }: Volume): SimpleStep {
+    const as = this.#name('v');
+    this.#volumes.push({ name: as, sizeBytes, connected: false });
+    return { op: 'create', as, sizeBytes, from: name };
+  }
+
+  #deleted(point: Point): SimpleStep {
+    this.#forget(this.#points, point);
+    return { op: 'delete', what: point.name };
+  }
+
+  /** Connected while other things go on; a client does not leave while it writes. */
+  #toggled(volume: Volume): SimpleStep | undefined {
+    if (volume.connected) return undefined;
+    volume.connected = true;
+    return { op: 'connect', volume: volume.name, attached: true };
   }
 
   #unremembered<T>(make: () => T): T {

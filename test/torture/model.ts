@@ -21,7 +21,7 @@ export class VolumeModel {
    * these; else it is as in the last.
    */
   versions: Contents[];
-  /** Collects the versions while a moment of the disk is being made. */
+  /** Collects the versions while moments of the disk are being made; ended by whoever waits for them. */
   window: Contents[] | undefined;
   client: NbdClient | undefined;
   attached = false;
@@ -81,7 +81,6 @@ export class VolumeModel {
    */
   matchMoment(name: string, observed: Contents): void {
     const window = this.window ?? [this.contents];
-    this.window = undefined;
     if (this.inDoubt) {
       mustBeOneOf(name, observed, [...this.versions, ...window]);
       this.versions = [observed, ...this.versions];

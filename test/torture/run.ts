@@ -56,7 +56,7 @@ const levels: Record<string, Planned> = {
       generate: (seed, length) => generateHistory(seed, length, { kills: seed % 4 !== 0, unit: 'bytes' }),
     },
     fixedSeed: 1000,
-    fixedHistories: 5,
+    fixedHistories: 4,
     steps: 60,
   },
   service: {
@@ -67,7 +67,7 @@ const levels: Record<string, Planned> = {
     },
     fixedSeed: 1001,
     fixedHistories: 2,
-    steps: 25,
+    steps: 20,
   },
 };
 const short: Record<string, string> = { a: 'disks', b: 'service' };
