@@ -7,7 +7,8 @@ import type { Jobs } from '../jobs/service.ts';
 import type { Volume, VolumesForBackups } from '../volumes/contract.ts';
 import type { Backup } from './backup.ts';
 import type { Restore, RestoreBackupOrder } from './orders.ts';
-import { type RestoreInput, restoreKind } from './restore.job.ts';
+import { restoreKind } from './restore.job.ts';
+import type { RestoreInput } from './restore-work.ts';
 import { can } from './states.ts';
 import { move } from './store.ts';
 
@@ -39,6 +40,7 @@ export async function beginRestore(
     volumeId: volume.id,
     volumeSizeGib: volume.sizeGib,
     intoNewVolume: order.volumeId === null,
+    onto: order.volumeId === null ? null : { frozenPointId: newId(), frozenTopLayerId: newId(), overlayLayerId: newId() },
     baseLayerId: newId(),
     pointId: newId(),
     topLayerId: newId(),

@@ -25,11 +25,12 @@ import type { Log } from '../../lib/log.ts';
 import { inTurns } from '../../lib/steps.ts';
 import type { Database, Timestamp } from '../database/service.ts';
 import type { DisksService } from '../disks/contract.ts';
-import type { Events, NewEvent } from '../events/service.ts';
+import type { Events } from '../events/service.ts';
 import type { SagaDefinition, SagaFailure, StepContext } from '../jobs/saga.ts';
 import type { Jobs } from '../jobs/service.ts';
 import type { SnapshotsForBackups } from '../snapshots/contract.ts';
 import type { VolumesForBackups } from '../volumes/contract.ts';
+import { auditEvent, auditText } from './audit-finding.ts';
 import { type Backup, failReasonOf } from './backup.ts';
 import { discardKind } from './discard.job.ts';
 import { explained, withNewMover } from './reasons.ts';
@@ -168,18 +169,11 @@ async function transfer(deps: CreateJobDeps, context: Context): Promise<Transfer
   deps.log.info({ backupId: backup.id, asked: input.incremental ? 'incremental' : 'full', ...outcome }, 'a backup was written');
   const finding = outcome.audit?.finding;
   if (finding !== undefined) {
-    deps.log.error({ backupId: backup.id, volumeId: backup.volumeId, ...outcome }, auditText(finding));
+    deps.log.error({ backupId: backup.id, volumeId: backup.volumeId, ...outcome }, auditText('a backup', finding));
     // Before the backup is published: then it is what the next one starts from.
     await context.effect('distrust', () => deps.disks.distrust(input.pointId, finding));
   }
   return { sessions, outcome: plain(outcome) };
-}
-
-/** What operators read of it: which other backups are in doubt. */
-function auditText({ wrong, offsetBytes }: AuditFinding): string {
-  return wrong === 'changes'
-    ? `a backup found a change at ${offsetBytes} that the journals missed, and read everything; incrementals made since the last full backup may lack changes`
-    : `a backup found data at ${offsetBytes} where the disk says that it holds none, and read everything; earlier backups of it may lack data`;
 }
 
 /** Asked anew on each attempt: another backup may have made a nearer start since, or have taken one away. */
@@ -234,14 +228,9 @@ async function publish(deps: CreateJobDeps, context: Context): Promise<undefined
       if (!(await move(tx.sql, input.backupId, 'published', changes))) throw new Error('the backup was cancelled');
       await deps.disks.recordRoot(tx, input.pointId, { repositoryId: input.repositoryId, domain: input.projectId, session, root });
       await deps.disks.release(tx, input.pointId, holderOf(input));
-      if (finding !== undefined) await deps.events.record(tx, auditEvent(input, finding));
+      if (finding !== undefined) await deps.events.record(tx, auditEvent('a backup', input, finding));
     }),
   );
-}
-
-function auditEvent({ backupId, volumeId, projectId }: CreateInput, finding: AuditFinding): NewEvent {
-  const payload = { backupId, ...finding, message: auditText(finding) };
-  return { projectId, kind: 'backup.audit_failed', resourceType: 'volume', resourceId: volumeId, payload };
 }
 
 async function endOnSource(

@@ -8,7 +8,7 @@
  * rows: the layer is `frozen`, and the point's journal is what was written.
  */
 import type { DiskSource, LayerTarget } from '../../engine/disk/contract.ts';
-import type { ExtentSet } from '../../engine/disk/extent-set.ts';
+import { ExtentSet } from '../../engine/disk/extent-set.ts';
 import type { VolumeBackend } from '../../engine/volumes/contract.ts';
 import { crashPoint } from '../../lib/crash-points.ts';
 import type { Database } from '../database/service.ts';
@@ -77,6 +77,8 @@ async function createWritten(
 ): Promise<void> {
   const layer = { id: layerId, home, format, sizeBytes };
   const chain = below.map(layerOf);
+  // A smaller layer hides the end of what is below it.
+  const hidden = ExtentSet.of([[sizeBytes, Math.max(sizeBytes, ...chain.map((lower) => lower.sizeBytes))]]);
   await database.sql.transaction().execute(async (tx) => {
     await planLayer(tx, layer, below.at(-1)?.id ?? null);
     await planPoint(tx, { id: pointId, parentId, layerId, sizeBytes, holder });
@@ -91,6 +93,6 @@ async function createWritten(
     if (point?.held !== true || !(await moveLayer(tx, layerId, ['planned'], 'frozen'))) {
       throw new Error(`${name} ${layerId} was given up while it was written`);
     }
-    await setJournal(tx, pointId, parentId, written);
+    await setJournal(tx, pointId, parentId, written.union(hidden));
   });
 }

@@ -73,7 +73,7 @@ async function compareChanges({ work, backup, reader, seed }: Comparison, known:
   const damages: Damage[] = [];
   const scope = changed.union(await differingRanges(backup, known.map, damages));
   const found = await compareDisk(work, backup, { known: known.map, changed, scope, allocated });
-  return { ...found, damages: [...damages, ...found.damages], ...auditOf(seed, chunks) };
+  return { ...found, damages: [...damages, ...found.damages], ...(chunks === 0 ? {} : { audit: { seed, chunks } }) };
 }
 
 /** Where the map of the backup differs from the known one, in whole leaves. What cannot be read of the backup is damage of its range. */
@@ -102,19 +102,19 @@ async function compareAll({ work, backup, reader, seed }: Comparison, failure?: 
   const plan = await ofDisk(() => planBackup(reader, undefined));
   const own = failure === undefined ? await ofDisk(() => auditSample({ reader, ranges: plan, seed })) : undefined;
   const { chunks, finding } = own ?? failure ?? { chunks: 0 };
+  const audit = { seed, chunks, ...(finding === undefined ? {} : { finding: { ...finding, ...baseOf(work) } }) };
   if (finding !== undefined) {
-    work.log.error({ seed, chunks, ...finding, session: work.order.session }, `${describeFinding(finding)}: all of the disk is compared`);
+    work.log.error({ ...audit, session: work.order.session }, `${describeFinding(finding)}: all of the disk is compared`);
   }
   const { allocated } = finding?.wrong === 'allocation' ? planWholeDisk(reader) : plan;
   const disk = ExtentSet.of([[0, reader.sizeBytes]]).alignTo(LEAF_BYTES);
   const found = await compareDisk(work, backup, { changed: disk, scope: disk, allocated });
   const problem = finding === undefined ? {} : { knownProblem: describeFinding(finding) };
-  return { ...found, ...problem, ...auditOf(seed, chunks, finding) };
+  return { ...found, ...problem, ...(chunks === 0 ? {} : { audit }) };
 }
 
-function auditOf(seed: number, chunks: number, finding?: AuditFailure['finding']): { readonly audit?: AuditFigures } {
-  if (chunks === 0) return {};
-  return { audit: { seed, chunks, ...(finding === undefined ? {} : { finding }) } };
+function baseOf({ order }: OntoWork): { readonly baseSession?: string } {
+  return order.known === undefined ? {} : { baseSession: order.known.session };
 }
 
 /** Runs what reads the known map. That it cannot be read is no failure; that the repository does not answer is. */
