@@ -24,6 +24,8 @@ import type { Answer, DiskOrders, DiskProcessPlan, Order, PlannedBase } from './
 const plan = JSON.parse(process.argv[2] ?? '{}') as DiskProcessPlan;
 const domain = 'torture';
 const interruptionsMax = 3;
+/** So slow that other things come in between. */
+const liveMergeBytesPerSecond = 6 << 20;
 
 const warnings: string[] = [];
 const note = (level: string) => (first: unknown, message?: string) => {
@@ -40,6 +42,7 @@ const backend = createLayeredFiles({
   runtimeDir: plan.runtimeDir,
   log,
   space: createSpaceAccount({ keptBytes: 0 }),
+  liveMergeBytesPerSecond,
   confinement: createConfinement(),
 });
 const disks = createDisksService({ database, backend, log });
