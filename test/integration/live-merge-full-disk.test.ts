@@ -1,4 +1,5 @@
 /** What happens to a merge below a client when the disk gets full: on a small file system of its own, which only root can make. */
+import { execFileSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -69,5 +70,7 @@ describe.runIf(mayMount)('a full disk', () => {
     await backend.closeExport(target);
     await expectBytes(backend, [older], point);
     await expectBytes(backend, [older, top], model);
+    const file = join(disk.path, 'layers', home, `${older.id}.qcow2`);
+    expect(JSON.parse(execFileSync('qemu-img', ['check', '--output=json', file], { encoding: 'utf8' }))).not.toHaveProperty('leaks');
   });
 });

@@ -6,8 +6,7 @@
  * so that its tables are complete in the file; our own sync afterwards makes them durable whatever cache mode QEMU believed in.
  *
  * A crash before the transaction leaves the overlay's node open in the daemon, unused: it is removed before the next attempt, because the
- * overlay's file may have been made anew since. A crash after it is found by asking the daemon what it serves. A merge that a crash left
- * running would refuse the snapshot, and is given up.
+ * overlay's file may have been made anew since. A crash after it is found by asking the daemon what it serves.
  */
 import { crashPoint } from '../../../lib/crash-points.ts';
 import { syncFile } from '../../../lib/durable-files.ts';
@@ -30,8 +29,7 @@ export async function snapshotExport(deps: ExportDeps, target: DiskExport, chain
   // Marked before anything is opened; the daemon that has the old top open will have the overlay open too.
   await Promise.all([deps.marks.set(files.overlay, { owner: target.id, processId: target.processId }), syncFile(files.frozen.path)]);
   await withMonitor(target, async (monitor) => {
-    await endJobs(monitor, () => true);
-    const graph = await readGraph(monitor, target.id);
+    const graph = await graphWithoutJobs(monitor, target.id);
     const ids = chain.map((layer) => layer.id);
     if (graph.layerIds.join() === [...ids, overlay.id].join()) return;
     if (graph.layerIds.join() !== ids.join()) {
@@ -42,6 +40,14 @@ export async function snapshotExport(deps: ExportDeps, target: DiskExport, chain
   crashPoint('snapshot:transaction:after');
   await syncFile(files.frozen.path);
   await deps.marks.clear(files.frozen, target.id);
+}
+
+/** A merge that nobody watches any more would refuse the snapshot. */
+async function graphWithoutJobs(monitor: QmpClient, exportId: string): Promise<ExportGraph> {
+  const graph = await readGraph(monitor, exportId);
+  if (graph.jobs.length === 0) return graph;
+  await endJobs(monitor, () => true);
+  return await readGraph(monitor, exportId);
 }
 
 async function switchTop(monitor: QmpClient, graph: ExportGraph, overlay: LayerFile): Promise<void> {
