@@ -93,11 +93,8 @@ function making(world: ServiceWorld, plan: Making): Pick<Made, 'parts' | 'done' 
         };
         if (signal.aborted) cancel();
         signal.addEventListener('abort', cancel, { once: true });
-        made = await world.mustBe(plan.collection, id, [
-          'available',
-          'active',
-          ...(signal.aborted || plan.collection === 'backups' ? ['error'] : []),
-        ]);
+        // Whether an error is right is known afterwards: the cancellation may come at any time.
+        made = await world.mustBe(plan.collection, id, ['available', 'active', 'error']);
         if (made.status !== 'error') return;
         if (!wasCancelled)
           throw new Found(`${plan.collection} ${plan.name} is in error (${made.fail_reason ?? ''}), and nobody cancelled it`);
