@@ -56,15 +56,15 @@ const anyDiscard = fc.record({
 });
 const step: fc.Arbitrary<Step> = fc.oneof(
   {
-    weight: 8,
+    weight: 12,
     arbitrary: fc.record({ kind: fc.constant('write' as const), which, writes: fc.array(anyWrite, { minLength: 1, maxLength: 4 }) }),
   },
   {
     weight: 2,
     arbitrary: fc.record({ kind: fc.constant('discard' as const), which, writes: fc.array(anyDiscard, { minLength: 1, maxLength: 2 }) }),
   },
-  { weight: 10, arbitrary: fc.record({ kind: fc.constantFrom('back up' as const, 'back up' as const, 'back up point' as const), which }) },
-  { weight: 4, arbitrary: fc.record({ kind: fc.constantFrom('freeze' as const, 'freeze' as const, 'clone' as const), which }) },
+  { weight: 6, arbitrary: fc.record({ kind: fc.constantFrom('back up' as const, 'back up' as const, 'back up point' as const), which }) },
+  { weight: 10, arbitrary: fc.record({ kind: fc.constantFrom('freeze' as const, 'freeze' as const, 'freeze' as const, 'clone' as const), which }) },
   {
     weight: 4,
     arbitrary: fc.record({
@@ -274,7 +274,7 @@ const enlarged = (model: Buffer, sizeBytes: number): Buffer => Buffer.concat([mo
 
 it('an incremental backup holds what the disk held, whatever happened before', { timeout: 300_000 }, async () => {
   await fc.assert(
-    fc.asyncProperty(fc.array(step, { minLength: 25, maxLength: 50 }), async (steps) => {
+    fc.asyncProperty(fc.array(step, { minLength: 30, maxLength: 60 }), async (steps) => {
       const history = new History();
       history.volumes.push({ id: await tree.volume(), model: Buffer.alloc(diskBytes) });
       for (const action of steps) await history.take(action);
