@@ -400,6 +400,8 @@ describe('a client that is not a friend', () => {
     expect(device.calls.read).toBeLessThan(30);
     greedy.socket.destroy();
     await expect.poll(() => server.connectionCount()).toBe(0);
+    // Nor is anything done for it after it has left.
+    expect(device.calls.read).toBeLessThan(60);
   });
 
   it('that never comes to the point is sent away', async () => {

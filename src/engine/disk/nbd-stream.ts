@@ -25,6 +25,8 @@ export function streamOf(socket: Socket): NbdStream {
     async read(lengthBytes) {
       const target = Buffer.allocUnsafe(lengthBytes);
       for (let done = 0; done < lengthBytes; ) {
+        // What a client sent before it left is of no use to anybody: there may be hundreds of requests.
+        if (socket.destroyed) throw new DisconnectedError();
         // Never more than there is, for that would make the socket hold as much from then on; one, where there is nothing, asks for more.
         const part = socket.read(Math.min(lengthBytes - done, Math.max(1, socket.readableLength))) as Buffer | null;
         if (part === null) await waitForBytes();
