@@ -23,7 +23,7 @@ beforeAll(async () => {
 });
 afterAll(() => broken.stop());
 
-it(`finds nothing wrong with disks that are being worked on (seed ${seed})`, { timeout: 600_000 }, async () => {
+it(`finds nothing wrong with disks that are being worked on (seed ${seed})`, { timeout: 1_200_000 }, async () => {
   console.info(`seed ${seed}`);
   const stopping = new AbortController();
   const done = new Map<string, number>();

@@ -91,7 +91,8 @@ function leaking(deps: DeepDeps, row: LayerFacts, leakedBytes: number, signal: A
     describe: async () => ({
       severity: 'notice',
       detail: `${deps.inventory.placeOf(row)} takes ${sizeText(leakedBytes)} that it does not use. Its data is whole.`,
-      advice: 'Repairing gives the space back.',
+      advice: 'A repair gives the space back.',
+      commands: ['stillpoint doctor --disks --deep --repair'],
       affected: [],
     }),
     repair: () =>

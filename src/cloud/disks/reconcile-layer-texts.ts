@@ -14,6 +14,8 @@ export interface TextDeps {
 const mib = 2 ** 20;
 
 export const sizeText = (bytes: number): string => (bytes < mib ? `${Math.ceil(bytes / 1024)} KiB` : `${(bytes / mib).toFixed(1)} MiB`);
+/** A path as a shell takes it. */
+const quoted = (path: string): string => (/^[\w@%+=:,./-]+$/.test(path) ? path : `'${path.replaceAll("'", String.raw`'\''`)}'`);
 export const labelOf = (type: string, { id, name }: { id: string; name: string | null }): string =>
   name === null || name === '' ? `${type} ${id}` : `${type} ${name} (${id})`;
 
@@ -44,63 +46,76 @@ export function layersMissing(deps: TextDeps, wanted: readonly LayerFacts[]): Fi
     advice:
       'Is the file system with the volumes mounted, and is this the right state directory (STILLPOINT_STATE_DIR) for this database (DATABASE_URL)? ' +
       'Stop the service, put that right, and start it again. Nothing was changed: no volume was marked, nothing was moved.',
+    commands: [],
     affected: [],
   };
 }
 
+/** Parts of an advice, each with what to type. */
+interface Advice {
+  readonly text: string;
+  readonly commands?: readonly string[];
+}
+
+const joined = (parts: readonly Advice[]): Pick<FindingText, 'advice' | 'commands'> => ({
+  advice: parts.map(({ text }) => text).join(' '),
+  commands: parts.flatMap(({ commands }) => commands ?? []),
+});
+
 async function missingText(deps: TextDeps, row: LayerFacts, elsewhere: readonly LayerName[]): Promise<FindingText> {
   const { inventory, database } = deps;
   const affected = await affectedBy(database.sql, [row.id]);
-  const advice: string[] = [];
+  const parts: Advice[] = [];
   if ((await inventory.listTrash()).some((item) => isSame(item.layer, row))) {
-    advice.push('It lies in the trash: stillpoint doctor --disks --repair takes it back.');
+    parts.push({ text: 'It lies in the trash, and a repair takes it back.', commands: ['stillpoint doctor --disks --repair'] });
   }
-  for (const name of elsewhere) advice.push(`A file of its name lies at ${inventory.placeOf(name)}: if it was moved there, move it back.`);
-  advice.push(...(await servedAdvice(deps, affected)));
+  for (const name of elsewhere) {
+    parts.push({ text: 'A file of its name lies elsewhere: if it was moved there, move it back.', commands: [moveBack(deps, name, row)] });
+  }
+  parts.push(...(await servedAdvice(deps, affected)));
   if (affected.some(({ type, id }) => type === 'image' && id === row.home)) {
-    advice.push(
-      `If the image was uploaded as raw, images/${row.home}/data in the state directory holds the same bytes: link it to the missing name.`,
-    );
+    parts.push({
+      text: `If the image was uploaded as raw, images/${row.home}/data in the state directory holds the same bytes: link it to the missing name.`,
+    });
   }
-  if (affected.length > 0) advice.push('If somebody moved the file, put it back.', await rescueAdvice(deps, affected));
-  else advice.push('Nothing needs it: housekeeping will forget it.');
+  if (affected.length > 0) parts.push({ text: 'If somebody moved the file, put it back.' }, await rescueAdvice(deps, affected));
+  else parts.push({ text: 'Nothing needs it: housekeeping will forget it.' });
+  const unreadable = affected.length > 0 ? ' What stands on it cannot be read.' : '';
   return {
     severity: affected.length > 0 ? 'error' : 'warning',
-    detail: `The file of ${stateText(row)} is gone: ${inventory.placeOf(row)}.${
-      affected.length > 0 ? ' What stands on it cannot be read.' : ''
-    }`,
-    advice: advice.join(' '),
+    detail: `${inventory.placeOf(row)} is gone, the file of ${stateText(row)}.${unreadable}`,
+    ...joined(parts),
     affected,
   };
 }
 
+const moveBack = ({ inventory }: TextDeps, from: LayerName, to: LayerName): string =>
+  `mv ${quoted(inventory.placeOf(from))} ${quoted(inventory.placeOf(to))}`;
+
 /** A running server has the bytes of a removed file until it ends. */
-async function servedAdvice({ database, inventory }: TextDeps, affected: readonly Affected[]): Promise<string[]> {
+async function servedAdvice({ database, inventory }: TextDeps, affected: readonly Affected[]): Promise<Advice[]> {
   const alive = new Set((await inventory.listExports()).filter(({ isAlive }) => isAlive).map(({ name }) => name));
   const served = (await loadServedVolumes(database.sql)).filter(
     (volume) => affected.some(({ id }) => id === volume.volumeId) && alive.has(inventory.exportNameOf(volume.target.id)),
   );
-  return served.map(
-    ({ volumeId, volumeName, target }) =>
-      `DO NOT disconnect ${labelOf('volume', { id: volumeId, name: volumeName })}, and do not stop its server: that still has the bytes open. Copy them ` +
-      `first: qemu-img convert -p -f raw -O qcow2 'nbd+unix:///disk?socket=${target.socketPath}' rescue.qcow2.`,
-  );
+  return served.map(({ volumeId, volumeName, target }) => ({
+    text: `DO NOT disconnect ${labelOf('volume', { id: volumeId, name: volumeName })}, and do not stop its server: that still has the bytes open. Copy them first.`,
+    commands: [`qemu-img convert -p -f raw -O qcow2 'nbd+unix:///disk?socket=${target.socketPath}' rescue.qcow2`],
+  }));
 }
 
-async function rescueAdvice({ database }: TextDeps, affected: readonly Affected[]): Promise<string> {
+async function rescueAdvice({ database }: TextDeps, affected: readonly Affected[]): Promise<Advice> {
   const volumes = affected.filter(({ type }) => type === 'volume');
-  if (volumes.length === 0) return 'If it is lost, so is what is affected: delete that, or restore an older backup.';
-  const rescues = await backupsOf(
-    database.sql,
-    volumes.map(({ id }) => id),
-  );
-  const lines = rescues.map(({ id, volumeId, takenAt }) => {
+  if (volumes.length === 0) return { text: 'If it is lost, so is what is affected: delete that, or restore an older backup.' };
+  const ids = volumes.map(({ id }) => id);
+  const rescues = await backupsOf(database.sql, ids);
+  const lines = rescues.map(({ volumeId, takenAt }) => {
     const volume = volumes.find((one) => one.id === volumeId) ?? { id: volumeId, name: null };
-    return `${labelOf('volume', volume)} has a backup of ${takenAt}: stillpoint backup restore ${id}.`;
+    return `${labelOf('volume', volume)} has a backup of ${takenAt}.`;
   });
   const without = volumes.filter(({ id }) => !rescues.some(({ volumeId }) => volumeId === id));
   for (const volume of without) lines.push(`${labelOf('volume', volume)} has no backup here.`);
-  return `Otherwise restore: ${lines.join(' ')}`;
+  return { text: `Otherwise restore: ${lines.join(' ')}`, commands: rescues.map(({ id }) => `stillpoint backup restore ${id}`) };
 }
 
 async function unknownText(deps: TextDeps, { file }: LayerProblem & { kind: 'layer-unknown' }, around: Surroundings): Promise<FindingText> {
@@ -108,37 +123,50 @@ async function unknownText(deps: TextDeps, { file }: LayerProblem & { kind: 'lay
   const where =
     volume === undefined ? 'in the folder of no known volume' : `in the folder of ${labelOf('volume', { id: file.home, ...volume })}`;
   const shared = file.isShared ? ' Its bytes have another name as well: they would not be lost.' : '';
+  const changedAt = file.modifiedAt.toISOString().slice(0, 16).replace('T', ' ');
   return {
     severity: 'warning',
-    detail:
-      `${deps.inventory.placeOf(file)} is a layer that nobody knows, ${where}: ${sizeText(file.allocatedBytes)}, last changed ` +
-      `${file.modifiedAt.toISOString().slice(0, 16).replace('T', ' ')}.${shared}`,
-    advice: around.missingHomes.has(file.home)
-      ? 'A layer of the same folder is missing. This may be it, so it stays where it is until the missing one is found: see that finding first.'
-      : `Nothing uses it. In the trash it is kept for ${deps.trashDays} days; if it is needed: stillpoint doctor --disks --restore ${file.id}`,
+    detail: `${deps.inventory.placeOf(file)} is a layer that nobody knows, ${where}: ${sizeText(file.allocatedBytes)}, last changed ${changedAt}.${shared}`,
+    ...(around.missingHomes.has(file.home)
+      ? {
+          advice:
+            'A layer of the same folder is missing. This may be it, so it stays where it is until that one is found: see that finding first.',
+          commands: [],
+        }
+      : {
+          advice: `Nothing uses it. A repair moves it to the trash, which keeps it for ${deps.trashDays} days and gives it back when it is needed.`,
+          commands: ['stillpoint doctor --disks --repair', `stillpoint doctor --disks --restore ${file.id}`],
+        }),
     affected: [],
   };
 }
 
 async function misplacedText(deps: TextDeps, { row, file }: LayerProblem & { kind: 'layer-misplaced' }): Promise<FindingText> {
-  const [here, there] = [deps.inventory.placeOf(file), deps.inventory.placeOf(row)];
   const isCopy = (await deps.inventory.findStored(row)) !== undefined;
   return {
     severity: 'warning',
-    detail: `${here} bears the name of a layer that belongs at ${there}.`,
-    advice: isCopy
-      ? 'The right one is in its place, so this is a copy that nobody uses. It is left alone: remove it yourself when you do not need it.'
-      : `If it was moved, move it back, and check again: mv ${here} ${there}`,
+    detail: `${deps.inventory.placeOf(file)} bears the name of a layer that belongs elsewhere (${deps.inventory.placeOf(row)}).`,
+    ...joined([
+      isCopy
+        ? {
+            text: 'The right one is in its place, so this is a copy that nobody uses. It is left alone: remove it yourself when you do not need it.',
+          }
+        : { text: 'If it was moved, move it back, and check again.', commands: [moveBack(deps, file, row)] },
+    ]),
     affected: await affectedBy(deps.database.sql, [row.id]),
   };
 }
 
 export async function damagedText(deps: TextDeps, row: LayerFacts, damage: string): Promise<FindingText> {
   const affected = await affectedBy(deps.database.sql, [row.id]);
+  const place = deps.inventory.placeOf(row);
   return {
     severity: 'error',
-    detail: `The file of ${stateText(row)} is damaged: ${damage}. It is ${deps.inventory.placeOf(row)}.`,
-    advice: `Copy the file before you try anything with it. ${await rescueAdvice(deps, affected)}`,
+    detail: `${place}, the file of ${stateText(row)}, is damaged: ${damage}.`,
+    ...joined([
+      { text: 'Copy the file before you try anything with it.', commands: [`cp --sparse=always ${quoted(place)} .`] },
+      await rescueAdvice(deps, affected),
+    ]),
     affected,
   };
 }
@@ -146,16 +174,15 @@ export async function damagedText(deps: TextDeps, row: LayerFacts, damage: strin
 async function parentText(deps: TextDeps, { row, file, expected }: LayerProblem & { kind: 'parent-differs' }): Promise<FindingText> {
   const below = file.content?.below ?? null;
   const place = (name: LayerName | null | undefined): string => (name == null ? 'nothing' : deps.inventory.placeOf(name));
-  const rebase =
-    expected === undefined
-      ? `qemu-img rebase -u -b '' ${place(row)}`
-      : `qemu-img rebase -u -F ${expected.format} -b ../${expected.home}/${expected.id}.${expected.format} ${place(row)}`;
+  const own = quoted(place(row));
+  const standing = expected === undefined ? "-b ''" : `-F ${expected.format} -b ../${expected.home}/${expected.id}.${expected.format}`;
   return {
     severity: 'error',
-    detail: `${place(row)} says of itself that it stands on ${place(below)}; the rows say that it stands on ${place(expected)}. Reading goes by the rows.`,
+    detail: `${place(row)} says that it stands on ${place(below)}, while the rows say ${place(expected)}, and reading goes by the rows.`,
     advice:
-      'If what is affected reads as it should, only the note in the file is wrong; disconnect the volume, copy the file, and put the note right: ' +
-      `${rebase}. If it does not, the rows are wrong: restore the database or the volume from a backup.`,
+      'If what is affected reads as it should, only the note in the file is wrong: disconnect the volume, copy the file, and put the note right. ' +
+      'If it does not, the rows are wrong: restore the database or the volume from a backup.',
+    commands: [`cp --sparse=always ${own} .`, `qemu-img rebase -u ${standing} ${own}`],
     affected: await affectedBy(deps.database.sql, [row.id]),
   };
 }
@@ -164,22 +191,26 @@ async function sizeDiffersText(deps: TextDeps, { row, sizeBytes }: LayerProblem 
   const affected = await affectedBy(deps.database.sql, [row.id]);
   const detail = `${deps.inventory.placeOf(row)} is a disk of ${sizeBytes} bytes; its row says ${row.sizeBytes}.`;
   if (sizeBytes < row.sizeBytes) {
-    const advice = `What was behind the end is lost, unless the file was changed by hand and can be put back. ${await rescueAdvice(deps, affected)}`;
-    return { severity: 'error', detail: `${detail} Its end is cut off.`, advice, affected };
+    const lost = { text: 'What was behind the end is lost, unless the file was changed by hand and can be put back.' };
+    return { severity: 'error', detail: `${detail} Its end is cut off.`, ...joined([lost, await rescueAdvice(deps, affected)]), affected };
   }
   const gib = Math.ceil(sizeBytes / 2 ** 30);
   const advice =
     row.state === 'top'
-      ? `An extension was interrupted. Nothing is lost; extend the volume to ${gib} GiB, and both agree.`
-      : 'Nothing is lost: what is behind the end that the row tells of is not read.';
-  return { severity: 'warning', detail, advice, affected };
+      ? {
+          text: `An extension was interrupted. Nothing is lost; extend the volume to ${gib} GiB, and both agree.`,
+          commands: [`openstack volume set --size ${gib} ${row.home}`],
+        }
+      : { text: 'Nothing is lost: what is behind the end that the row tells of is not read.' };
+  return { severity: 'warning', detail, ...joined([advice]), affected };
 }
 
 function leakedText(deps: TextDeps, row: LayerFacts): FindingText {
   return {
     severity: 'notice',
     detail: `${deps.inventory.placeOf(row)} was open for writing in a server that has ended without closing it. Its data is whole; it may take more space than it uses.`,
-    advice: 'Repairing gives the space back. Whoever opens the disk next would do it, too.',
+    advice: 'A repair gives the space back. Whoever opens the disk next does it, too.',
+    commands: ['stillpoint doctor --disks --repair'],
     affected: [],
   };
 }

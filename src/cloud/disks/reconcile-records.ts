@@ -15,6 +15,7 @@ interface Contradiction {
   readonly severity: Severity;
   readonly detail: string;
   readonly advice: string;
+  readonly commands?: readonly string[];
   readonly repair?: () => Promise<Repair | undefined>;
 }
 
@@ -27,13 +28,13 @@ export async function suspectRecords(database: Database): Promise<Suspicion[]> {
     ...(await volumesWithoutDisk(database.sql)),
     ...(await disksWithoutVolume(database.sql)),
   ];
-  return found.map(({ kind, subject, affected, severity, detail, advice, repair }) => ({
+  return found.map(({ kind, subject, affected, severity, detail, advice, commands = [], repair }) => ({
     key: `${kind}:${subject}:${detail}`,
     kind,
     subject,
     // The next look asks the same question, and that is all there is to look at.
     confirm: async () => true,
-    describe: async () => ({ severity, detail, advice, affected }),
+    describe: async () => ({ severity, detail, advice, commands, affected }),
     ...(repair === undefined ? {} : { repair }),
   }));
 }
@@ -109,7 +110,10 @@ async function unreadableResources(database: Database): Promise<Contradiction[]>
     if (resource.isHeld || resource.pointId === null) return [];
     const detail = `Nothing holds the bytes of ${label}: housekeeping may merge them away at any time.`;
     const repair = () => holdAgain(database, resource);
-    return [{ kind: 'hold-missing', subject: resource.id, severity: 'error', detail, advice: 'Repair it now.', affected, repair }];
+    const commands = ['stillpoint doctor --disks --repair'];
+    return [
+      { kind: 'hold-missing', subject: resource.id, severity: 'error', detail, advice: 'Repair it now.', commands, affected, repair },
+    ];
   });
 }
 
@@ -140,7 +144,8 @@ async function volumesWithoutDisk(sql: Sql): Promise<Contradiction[]> {
     subject: id,
     severity: 'error',
     detail: `${labelOf('volume', { id, name })} is ${status} and has no disk.`,
-    advice: `Restore a backup into it, or set its status to error (openstack volume set --state error ${id}) and delete it.`,
+    advice: 'Restore a backup into a new volume, and delete this one, whose status has to be error for that.',
+    commands: [`openstack volume set --state error ${id}`, `openstack volume delete ${id}`],
     affected: [{ type: 'volume', id, name }],
   }));
 }

@@ -47,6 +47,8 @@ export interface FindingText {
   readonly detail: string;
   /** What an operator can do about it. */
   readonly advice: string;
+  /** In the same order: what to type. */
+  readonly commands: readonly string[];
   readonly affected: readonly Affected[];
 }
 

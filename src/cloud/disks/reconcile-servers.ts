@@ -13,6 +13,8 @@ import { labelOf } from './reconcile-layer-texts.ts';
 import type { FindingText, Suspicion } from './reconcile-report.ts';
 import { loadServedVolumes, type ServedVolume, volumeNamed } from './reconcile-rows.ts';
 
+const repairCommand = 'stillpoint doctor --disks --repair';
+
 export interface ServerDeps {
   readonly database: Database;
   readonly backend: Pick<VolumeBackend, 'inspectExport'>;
@@ -54,13 +56,14 @@ function unknownServer(deps: ServerDeps, { name, home, isAlive, description }: F
     async describe(): Promise<FindingText> {
       const volume = await volumeOf();
       const affected = volume === undefined || home === undefined ? [] : [{ type: 'volume' as const, id: home, name: volume.name }];
-      if (!isAlive) return { severity: 'notice', detail: `Left over: ${description}.`, advice: 'Repairing removes it.', affected };
+      const commands = [repairCommand];
+      if (!isAlive) return { severity: 'notice', detail: `Left over: ${description}.`, advice: 'A repair removes it.', commands, affected };
       const detail = `A server of a disk runs that no row knows: ${description}.`;
       const advice =
         volume?.isAttached === true
-          ? 'The volume is attached, so a machine may be using it; was the database put back to an earlier state? Shut the machine down, then: stillpoint doctor --disks --repair. Everything written is flushed before the server ends.'
-          : 'Nobody can have been told where it listens. Repairing ends it after flushing.';
-      return { severity: 'warning', detail, advice, affected };
+          ? 'The volume is attached, so a machine may be using it; was the database put back to an earlier state? Shut the machine down, then repair. Everything written is flushed before the server ends.'
+          : 'Nobody can have been told where it listens. A repair ends it after flushing.';
+      return { severity: 'warning', detail, advice, commands, affected };
     },
     async repair({ automatic }) {
       if (automatic && isAlive && (await volumeOf())?.isAttached === true) return undefined;
@@ -82,8 +85,9 @@ function serverGone(deps: ServerDeps, row: ServedVolume): Suspicion {
       severity: 'warning',
       detail: `The server of ${volume} has ended although nobody closed it. Whoever used the disk has lost it; what was flushed is there.`,
       advice: row.isAttached
-        ? 'Repairing puts the rows right. Then connect the volume again where it was used (a machine: stop and start it), and check its file system.'
-        : 'Repairing puts the rows right.',
+        ? 'A repair puts the rows right. Then connect the volume again where it was used (a machine: stop and start it), and check its file system.'
+        : 'A repair puts the rows right.',
+      commands: [repairCommand],
       affected: [{ type: 'volume', id: row.volumeId, name: row.volumeName }],
     }),
     async repair() {
@@ -123,6 +127,7 @@ function serverDiffers(deps: ServerDeps, row: ServedVolume): Suspicion {
       detail: `The server of ${labelOf('volume', { id: row.volumeId, name: row.volumeName })} does not serve what the rows say: ${difference}.`,
       advice:
         'Snapshots and backups of it fail until this is settled. Shut down whatever uses the volume and disconnect it; then check again.',
+      commands: [`stillpoint volume disconnect ${row.volumeId}`, 'stillpoint doctor --disks'],
       affected: [{ type: 'volume', id: row.volumeId, name: row.volumeName }],
     }),
   };
@@ -160,7 +165,9 @@ function serverUnused(deps: ServerDeps, row: ServedVolume): Suspicion {
     describe: async () => ({
       severity: 'warning',
       detail: `${labelOf('volume', { id: row.volumeId, name: row.volumeName })} is available and attached to nothing, and is still being served.`,
-      advice: `If nobody uses it: stillpoint volume disconnect ${row.volumeId}. Repairing ends the server after flushing; a client that is still there loses the disk.`,
+      advice:
+        'If nobody uses it, disconnect it. A repair does the same: the server ends after flushing, and a client that is still there loses the disk.',
+      commands: [`stillpoint volume disconnect ${row.volumeId}`],
       affected: [{ type: 'volume', id: row.volumeId, name: row.volumeName }],
     }),
     async repair({ automatic }) {

@@ -37,8 +37,9 @@ function leftover({ inventory, clock }: StrayDeps, stray: StrayObject): Suspicio
     stray.kind === 'unfinished' ? 'was begun by a process that ended before it was finished' : 'is a note about a layer that is not there';
   const text: FindingText = {
     severity: 'notice',
-    detail: `${stray.name} ${what}.`,
-    advice: 'Nobody needs it. Repairing moves it to the trash.',
+    detail: `${stray.place} ${what}.`,
+    advice: 'Nobody needs it. A repair moves it to the trash.',
+    commands: ['stillpoint doctor --disks --repair'],
     affected: [],
   };
   return {
@@ -57,8 +58,9 @@ function leftover({ inventory, clock }: StrayDeps, stray: StrayObject): Suspicio
 function foreign(stray: StrayObject): Suspicion {
   const text: FindingText = {
     severity: 'warning',
-    detail: `${stray.name} lies among the volumes and is nothing that Stillpoint makes.`,
+    detail: `${stray.place} lies among the volumes and is nothing that Stillpoint makes.`,
     advice: 'It is left alone, for it may be the only copy of something. Move it out of the folder of volumes yourself.',
+    commands: [],
     affected: [],
   };
   return {

@@ -47,7 +47,7 @@ export async function restoreFromTrash({ database, inventory }: TrashDeps, nameO
   });
 }
 
-/** Nothing that a row names, and nothing of a folder in which a layer is missing: it may be that layer under another name. */
+/** Nothing that a row misses, and nothing of a folder in which a layer is missing: it may be that layer under another name. */
 export async function emptyTrash({ database, inventory, clock, log, trashDays }: TrashDeps): Promise<void> {
   const untilMs = clock.now().getTime() - trashDays * dayMs;
   for (const item of (await inventory.listTrash()).filter(({ trashedAt }) => trashedAt.getTime() <= untilMs)) {
@@ -62,7 +62,7 @@ export async function emptyTrash({ database, inventory, clock, log, trashDays }:
 
 async function mayBeNeeded(sql: Sql, inventory: LayerInventory, { layer }: TrashedItem): Promise<boolean> {
   if (layer === undefined) return false;
-  if (await isWanted(sql, layer)) return true;
+  if ((await isWanted(sql, layer)) && (await inventory.findStored(layer)) === undefined) return true;
   if (!isUuid(layer.home)) return false;
   const rows = await sql
     .selectFrom('layers')

@@ -25,8 +25,6 @@ const states = { planned: 'is being made', merging: 'is being merged', doomed: '
 type Moving = keyof typeof states;
 const isMoving = (state: string): state is Moving => Object.hasOwn(states, state);
 
-/** Longer than the pause before housekeeping begins by itself. */
-const housekeepingBeginsMs = 500;
 /** Merging may take hours. What is still being worked on after this is no leftover. */
 const housekeepingWaitMs = 30_000;
 
@@ -46,7 +44,6 @@ export async function suspectWork(deps: WorkDeps, rows: readonly LayerFacts[], s
 
 /** False: it is still at work. */
 async function letHousekeepingRun({ locks, disks }: WorkDeps): Promise<boolean> {
-  await pause(housekeepingBeginsMs);
   if ((await locks.tryTidy(async () => true)) !== true) return false;
   return await Promise.race([disks.tidy().then(() => true), pause(housekeepingWaitMs, false)]);
 }
@@ -70,6 +67,7 @@ function suspect({ database, locks }: WorkDeps, { id, home, state }: LayerFacts,
         detail: `Layer ${id} ${states[state]}, and housekeeping cannot finish that.`,
         advice:
           "The service's log says why (look for 'a layer cannot be removed yet' and 'a layer could not be merged'). No data is in danger.",
+        commands: [],
         affected: [],
       }),
     },
@@ -96,7 +94,8 @@ export async function suspectRecovered({ database, inventory }: WorkDeps): Promi
       describe: async () => ({
         severity: 'notice',
         detail: `${labelOf('volume', { id, name })} is in status error (${reason}), and all its layers are there again.`,
-        advice: `If they are the right ones: openstack volume set --state available ${id}`,
+        advice: 'If they are the right ones, set its status.',
+        commands: [`openstack volume set --state available ${id}`],
         affected: [{ type: 'volume', id, name }],
       }),
     });

@@ -5,7 +5,7 @@
  * in two looks at everything with a pause between them, and once more by itself, so closely that nothing in motion passes for it. Each kind
  * of thing says how (`reconcile-layers.ts`, `reconcile-servers.ts` …); this file puts them together.
  *
- * Nothing is ever deleted here but what has been in the trash for its time, and of that nothing that a row names.
+ * Nothing is ever deleted here but what has been in the trash for its time, and of that nothing that a row misses.
  */
 import { setTimeout as pause } from 'node:timers/promises';
 import type { VolumeBackend } from '../../engine/volumes/contract.ts';
@@ -197,7 +197,7 @@ async function listStored(inventory: LayerInventory): Promise<{ layers: StoredLa
   for await (const item of inventory.listStored()) {
     if (item.type === 'stray') strays.push(item);
     else if (isOurs(item.id) && isOurs(item.home)) layers.push(item);
-    else strays.push({ ...item, name: inventory.placeOf(item), kind: 'foreign', layer: undefined });
+    else strays.push({ ...item, name: inventory.placeOf(item), place: inventory.placeOf(item), kind: 'foreign', layer: undefined });
   }
   return { layers, strays };
 }
@@ -206,9 +206,9 @@ async function listStored(inventory: LayerInventory): Promise<{ layers: StoredLa
 const isOurs = (id: string): boolean => isUuid(id) && id === id.toLowerCase();
 
 function tell(log: Log, { findings, looked, trash, tookMs, unlisted }: DiskReport): void {
-  for (const { kind, subject, severity, detail, advice, done, isRepaired } of findings) {
+  for (const { kind, subject, severity, detail, advice, commands, done, isRepaired } of findings) {
     const level = isRepaired || severity === 'notice' ? 'info' : severity === 'error' ? 'error' : 'warn';
-    log[level]({ kind, subject, done, advice: isRepaired ? undefined : advice }, detail);
+    log[level](isRepaired ? { kind, subject, done } : { kind, subject, done, advice, commands }, detail);
   }
   const open = findings.filter(({ isRepaired }) => !isRepaired).length + unlisted;
   log.info({ ...looked, findings: findings.length + unlisted, open, trash, tookMs }, 'compared the disks with the database');

@@ -23,8 +23,10 @@ export interface StoredLayer extends LayerName {
 
 /** Something that lies among the layers and is none. */
 export interface StrayObject {
-  /** Unique, and for people: where it lies. */
+  /** Unique: `trashStray` takes it. */
   readonly name: string;
+  /** Where people find it. */
+  readonly place: string;
   readonly kind: /** A layer or a note that was never finished. */
     | 'unfinished'
     /** A note about a layer that is not there. */

@@ -7,7 +7,7 @@ import { type ApiClient, connect } from './client.ts';
 import { type CliInvocation, flagOption, textOption } from './command.ts';
 import { type ExitCode, exitCodes, usageError } from './exit-codes.ts';
 import { type Job, watchJob } from './job-watch.ts';
-import { formatBytes, printJson } from './output.ts';
+import { formatBytes, printable, printJson } from './output.ts';
 
 interface Affected {
   readonly type: string;
@@ -21,6 +21,7 @@ export interface DiskFinding {
   readonly severity: 'error' | 'warning' | 'notice';
   readonly detail: string;
   readonly advice: string;
+  readonly commands: readonly string[];
   readonly affected: readonly Affected[];
   readonly done: string | null;
   readonly repaired: boolean;
@@ -97,7 +98,7 @@ const marks = {
   repaired: ['REPAIRED', 'green'],
 } as const;
 
-function findingLines({ severity, repaired, kind, detail, advice, affected, done }: DiskFinding, color: boolean): string[] {
+function findingLines({ severity, repaired, kind, detail, advice, commands, affected, done }: DiskFinding, color: boolean): string[] {
   const [word, tint] = marks[repaired ? 'repaired' : severity];
   const mark = color ? styleText([tint, 'bold'], word, { validateStream: false }) : word;
   const names = affected.slice(0, affectedShown).map(({ type, id, name }) => (name ? `${type} ${name} (${id})` : `${type} ${id}`));
@@ -107,11 +108,12 @@ function findingLines({ severity, repaired, kind, detail, advice, affected, done
     ...wrapped('what', detail),
     ...names.map((name, index) => labelled(index === 0 ? 'affects' : '', name)),
     ...(done === null ? [] : wrapped('done', done)),
-    ...(repaired ? [] : wrapped('do', advice)),
+    // A command is a line of its own, to be copied as it is.
+    ...(repaired ? [] : [...wrapped('do', advice), ...commands.map((command) => labelled('', `  ${command}`))]),
   ];
 }
 
-const labelled = (label: string, text: string): string => `  ${label.padEnd(8)}${text}`;
+const labelled = (label: string, text: string): string => `  ${label.padEnd(8)}${printable(text)}`;
 
 /** Lines that fit a terminal. What has no blanks (paths, commands in a script) stays whole. */
 function wrapped(label: string, text: string): string[] {
@@ -130,7 +132,8 @@ function summary(findings: readonly DiskFinding[], unlisted: number, repair: boo
   const repaired = findings.filter((finding) => finding.repaired).length;
   const said = repaired === 0 ? '' : ` ${counted(repaired, 'thing')} repaired.`;
   if (open.length + unlisted === 0) return [`Nothing is wrong.${said}`];
-  const wrong = `${counted(open.length + unlisted, 'thing')} wrong, ${errors === 0 ? 'no data in danger' : `${errors} of them with data in danger`}.${said}`;
+  const danger = errors === 0 ? 'no data in danger' : `data in danger in ${errors === 1 ? 'one' : errors} of them`;
+  const wrong = `${counted(open.length + unlisted, 'thing')} wrong, ${danger}.${said}`;
   return repair
     ? [wrong]
     : [wrong, 'What is safe to repair: stillpoint doctor --disks --repair (moves files to the trash, deletes nothing).'];

@@ -47,9 +47,9 @@ export function printJson(invocation: CliInvocation, value: unknown): void {
   invocation.out(JSON.stringify(value, null, 2));
 }
 
-// Names come from other users: a control character in one must not drive the reader's terminal.
-const shown = (value: Cell): string =>
-  value === null || value === undefined ? '' : stripVTControlCharacters(String(value)).replace(/\p{Cc}/gu, ' ');
+/** Names come from other users: a control character in one must not drive the reader's terminal. */
+export const printable = (text: string): string => stripVTControlCharacters(text).replace(/\p{Cc}/gu, ' ');
+const shown = (value: Cell): string => (value === null || value === undefined ? '' : printable(String(value)));
 const visibleLength = (text: string): number => [...text].length;
 const padded = (text: string, width: number): string => text + ' '.repeat(Math.max(0, width - visibleLength(text)));
 

@@ -39,6 +39,8 @@ const Report = Type.Object({
       severity: Type.Enum(['error', 'warning', 'notice']),
       detail: Type.String(),
       advice: Type.String(),
+      /** What to type for it. */
+      commands: Type.Array(Type.String()),
       affected: Type.Array(
         Type.Object({
           type: Type.Enum(['volume', 'snapshot', 'image', 'backup']),
@@ -65,7 +67,12 @@ function reportBody({ tookMs, looked, findings, unlisted, trash }: DiskReport): 
       servers: looked.servers,
       deep_layers: looked.deepLayers,
     },
-    findings: findings.map(({ isRepaired, affected, ...finding }) => ({ ...finding, affected: [...affected], repaired: isRepaired })),
+    findings: findings.map(({ isRepaired, affected, commands, ...finding }) => ({
+      ...finding,
+      commands: [...commands],
+      affected: [...affected],
+      repaired: isRepaired,
+    })),
     unlisted,
     trash,
   };

@@ -101,7 +101,7 @@ function strayAt(
 ): ({ type: 'stray' } & StrayObject) | undefined {
   const stats = statsOf(join(root, name));
   if (stats === undefined) return undefined;
-  return { type: 'stray', name, kind, layer, allocatedBytes: stats.blocks * 512, modifiedAt: stats.mtime };
+  return { type: 'stray', name, place: join(root, name), kind, layer, allocatedBytes: stats.blocks * 512, modifiedAt: stats.mtime };
 }
 
 /** `beside`: names in the same folder, as far as they are notes. */
