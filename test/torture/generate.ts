@@ -393,8 +393,10 @@ class Generator {
     }
     if (volume === undefined) return undefined;
     if (op === 'restore-in-place') {
-      const fitting = this.#random.pick(this.#backups.filter(({ sizeBytes }) => sizeBytes <= volume.sizeBytes));
-      return fitting && { op, from: fitting.name, volume: volume.name, whole: this.#random.chance(0.2) };
+      const target = this.#random.pick(this.#volumes.filter(({ connected }) => !connected));
+      if (target === undefined) return undefined;
+      const fitting = this.#random.pick(this.#backups.filter(({ sizeBytes }) => sizeBytes <= target.sizeBytes));
+      return fitting && { op, from: fitting.name, volume: target.name, whole: this.#random.chance(0.2) };
     }
     const own = this.#points.filter((point) => point.volume === volume.name);
     const point = this.#random.pick(own.length > 0 && this.#random.chance(0.8) ? own : this.#points);
