@@ -61,7 +61,7 @@ describe.runIf(mayMount)('a service on a disk that is full to its last byte', { 
     const image = await makeImage(api, 'image', randomBytes(32 * mib));
     await ballastReturns();
     await service.stop();
-    await disk.fill();
+    disk.fill();
     expect(await disk.freeBytes()).toBe(0);
 
     await start();
@@ -92,7 +92,7 @@ describe.runIf(mayMount)('a service on a disk that is full to its last byte', { 
     const kept = await writtenVolume('kept', 8);
     const snapshot = await makeSnapshot(api, kept.id);
     if (ballast > 0) await ballastReturns();
-    await disk.fill();
+    disk.fill();
     await fillLog();
     const answer = async () => (await api.raw('GET', `/volume/v3/snapshots/${snapshot}`)).status;
     if (ballast === 0) {

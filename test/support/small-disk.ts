@@ -1,21 +1,23 @@
 /** A file system of its own that may be filled to its last byte: ext4 in a file. Only root can mount one. */
-import { chmod, mkdir, mkdtemp, open, rm, statfs, writeFile } from 'node:fs/promises';
+import { closeSync, fsyncSync, openSync, statfsSync, writeSync } from 'node:fs';
+import { chmod, mkdir, mkdtemp, rm, statfs, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { mustRun, run } from './clients.ts';
+import { mustRun } from './clients.ts';
 
 export interface SmallDisk {
   /** Where it is mounted; others may pass through. */
   readonly path: string;
   freeBytes(): Promise<number>;
-  /** Takes what is free, down to `leaveBytes`; 0 = to the last byte. */
-  fill(leaveBytes?: number): Promise<void>;
+  /** Takes what is free, to the last byte, before anything else can happen. */
+  fill(): void;
   /** Gives back what `fill` took. */
   empty(): Promise<void>;
   unmount(): Promise<void>;
 }
 
 const mib = 2 ** 20;
+const roundsMax = 20;
 export const mayMount = process.getuid?.() === 0;
 
 export async function makeSmallDisk(sizeMib: number): Promise<SmallDisk> {
@@ -24,7 +26,7 @@ export async function makeSmallDisk(sizeMib: number): Promise<SmallDisk> {
   await writeFile(image, '');
   await mustRun('truncate', ['-s', `${sizeMib}M`, image]);
   // Nothing is set aside for root: programs of root and of others see the same end.
-  await mustRun('/usr/sbin/mkfs.ext4', ['-q', '-m', '0', image]);
+  await mustRun('/usr/sbin/mkfs.ext4', ['-q', '-m', '0', '-b', '4096', image]);
   await mkdir(path);
   await mustRun('mount', ['-o', 'loop', image, path]);
   for (const one of [folder, path]) await chmod(one, 0o711);
@@ -38,15 +40,18 @@ export async function makeSmallDisk(sizeMib: number): Promise<SmallDisk> {
   return {
     path,
     freeBytes,
-    async fill(leaveBytes = 0) {
-      if (leaveBytes > 0) {
-        const bytes = (await freeBytes()) - leaveBytes;
-        if (bytes > 0) await mustRun('fallocate', ['--offset', String(await sizeOf(filler)), '--length', String(bytes), filler]);
-        return;
+    fill() {
+      const file = openSync(filler, 'a');
+      try {
+        // Blocks that the file system had set aside for its own tables come back in the end.
+        for (let round = 0; statfsSync(path).bavail > 0; round += 1) {
+          if (round === roundsMax) throw new Error(`${path} does not become full`);
+          for (const blockBytes of [mib, 4096, 1]) writeUntilFull(file, blockBytes);
+          fsyncSync(file);
+        }
+      } finally {
+        closeSync(file);
       }
-      for (const blockBytes of [mib, 4096, 1])
-        await run('dd', ['if=/dev/zero', `of=${filler}`, `bs=${blockBytes}`, 'oflag=append', 'conv=notrunc']);
-      if ((await freeBytes()) > 0) throw new Error(`${await freeBytes()} bytes are still free`);
     },
     empty: () => rm(filler, { force: true }),
     async unmount() {
@@ -56,11 +61,11 @@ export async function makeSmallDisk(sizeMib: number): Promise<SmallDisk> {
   };
 }
 
-async function sizeOf(path: string): Promise<number> {
-  const file = await open(path, 'a');
+function writeUntilFull(file: number, blockBytes: number): void {
+  const block = Buffer.alloc(blockBytes);
   try {
-    return (await file.stat()).size;
-  } finally {
-    await file.close();
+    for (;;) writeSync(file, block);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') throw error;
   }
 }

@@ -5,8 +5,8 @@
  * transaction hands the image to the saga `image.prepare`, and the uploader waits until that has ended.
  */
 import type { Readable } from 'node:stream';
-import { imageTooLarge, refusalOf, storageFull } from '../../engine/image-intake/refusals.ts';
-import type { ReceivedFile, UploadTarget } from '../../engine/image-intake/upload.ts';
+import { imageTooLarge, isDiskFull, refusalOf, storageFull } from '../../engine/image-intake/refusals.ts';
+import type { ReceivedFile } from '../../engine/image-intake/upload.ts';
 import { SpaceError } from '../../engine/space/contract.ts';
 import { badRequest, conflict, forbidden, gone, type ProductError, unavailable } from '../../lib/errors.ts';
 import { newId } from '../../lib/ids.ts';
@@ -69,16 +69,17 @@ export function createImageBytes(deps: ImagesDeps): ImageBytes {
     });
   }
 
-  async function receive(image: Image, target: UploadTarget, body: UploadBody, signal: AbortSignal): Promise<ReceivedFile> {
+  async function receive(image: Image, uploadId: string, body: UploadBody, signal: AbortSignal): Promise<ReceivedFile> {
     const { expectedBytes } = body;
     const sizeBytesMax = deps.limits.uploadBytesMax;
-    const arriving = { ...body, path: target.path, isRaw: diskKindOf(image) === 'raw' };
     try {
+      const target = await files.beginUpload(image.id, uploadId);
+      const arriving = { ...body, path: target.path, isRaw: diskKindOf(image) === 'raw' };
       return await withSpaceFor(deps.space, arriving, (stream) =>
         deps.intake.uploads.receive(target, stream, { expectedBytes, sizeBytesMax, signal }),
       );
     } catch (error) {
-      throw error instanceof SpaceError ? storageFull(error) : error;
+      throw error instanceof SpaceError || isDiskFull(error) ? storageFull(error) : error;
     }
   }
 
@@ -133,8 +134,7 @@ export function createImageBytes(deps: ImagesDeps): ImageBytes {
       arriving.set(id, controller);
       let sagaId: string;
       try {
-        const target = await files.beginUpload(id, uploadId);
-        const received = await receive(image, target, body, controller.signal);
+        const received = await receive(image, uploadId, body, controller.signal);
         sagaId = await handOver(image, uploadId, received);
       } catch (error) {
         throw await giveUp(id, uploadId, error);
