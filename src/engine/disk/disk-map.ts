@@ -5,10 +5,9 @@
  * every few kilobytes. And whoever reads a little of a large disk loads a little of its tables.
  */
 import { ExtentMap, flatten, overlay } from './extent-map.ts';
-import type { OpenLayer } from './load-layer.ts';
+import { grainsPerPart, type OpenLayer } from './load-layer.ts';
 
-/** A power of two, as all cluster sizes. */
-const partBytesMin = 2 ** 20;
+const grainBytesMin = 512;
 /** Readers go through a disk in one direction; now and then they look back, or somewhere else. */
 const keptParts = 4;
 
@@ -20,11 +19,15 @@ export class DiskMap {
   /** The one used last comes last. */
   readonly #kept: ExtentMap[] = [];
 
-  /** Layers from the bottom to the top; extents name a layer's number as their file. */
-  constructor(layers: readonly OpenLayer[], sizeBytes: number) {
+  /**
+   * Layers from the bottom to the top; extents name a layer's number as their file. `partBytes` is how much of the disk is looked at together,
+   * a power of two: at least a cluster of each layer, and without it as much as suits the largest.
+   */
+  constructor(layers: readonly OpenLayer[], sizeBytes: number, partBytes?: number) {
     this.sizeBytes = sizeBytes;
     this.#layers = layers;
-    this.#partBytes = layers.reduce((largest, layer) => Math.max(largest, layer.windowBytes), partBytesMin);
+    const grainBytes = layers.reduce((largest, layer) => Math.max(largest, layer.grainBytes), grainBytesMin);
+    this.#partBytes = Math.max(grainBytes, partBytes ?? grainBytes * grainsPerPart);
   }
 
   /** The part of the disk that `offsetBytes` lies in. */

@@ -2,7 +2,7 @@
  * Where the bytes of a part of a disk lie: sorted, disjoint extents, each in one file at one offset, or known to be zero. Gaps are unknown to
  * this map: what lies below shows through.
  *
- * Columns instead of objects: 32 bytes an extent, so that scattered 4 KiB writes cost little more than a part in a hundred of themselves.
+ * Columns instead of objects: 32 bytes an extent, the hundredth part of a scattered write of 4 KiB.
  */
 export const ZERO = -1;
 
@@ -22,16 +22,18 @@ export class ExtentMap {
   readonly startBytes: number;
   /** Where it ends. What lies below ends here too: a layer hides everything past its own end. */
   readonly limitBytes: number;
-  #starts = new Float64Array(64);
-  #ends = new Float64Array(64);
-  #hosts = new Float64Array(64);
-  #files = new Int32Array(64);
-  #packed = new Int32Array(64);
+  /** start, end, host by turns. */
+  #places: Float64Array;
+  /** file, packed by turns. */
+  #kinds: Int32Array;
   #length = 0;
 
-  constructor(startBytes: number, limitBytes: number) {
+  /** `capacity`: room for so many extents at first. */
+  constructor(startBytes: number, limitBytes: number, capacity = 128) {
     this.startBytes = startBytes;
     this.limitBytes = limitBytes;
+    this.#places = new Float64Array(capacity * 3);
+    this.#kinds = new Int32Array(capacity * 2);
   }
 
   get length(): number {
@@ -39,23 +41,23 @@ export class ExtentMap {
   }
 
   start(index: number): number {
-    return this.#starts[index] as number;
+    return this.#places[index * 3] as number;
   }
 
   end(index: number): number {
-    return this.#ends[index] as number;
+    return this.#places[index * 3 + 1] as number;
   }
 
   host(index: number): number {
-    return this.#hosts[index] as number;
+    return this.#places[index * 3 + 2] as number;
   }
 
   file(index: number): number {
-    return this.#files[index] as number;
+    return this.#kinds[index * 2] as number;
   }
 
   packed(index: number): number {
-    return this.#packed[index] as number;
+    return this.#kinds[index * 2 + 1] as number;
   }
 
   /** Appends in ascending order. Neighbours that continue each other become one extent. */
@@ -65,16 +67,17 @@ export class ExtentMap {
     const last = this.#length - 1;
     if (last >= 0 && this.end(last) > start) throw new Error('extents must be appended in order');
     if (last >= 0 && this.end(last) === start && packed === 0 && this.#continues(last, file, host)) {
-      this.#ends[last] = limitedEnd;
+      this.#places[last * 3 + 1] = limitedEnd;
       return;
     }
-    if (this.#length === this.#starts.length) this.#grow();
-    const index = this.#length++;
-    this.#starts[index] = start;
-    this.#ends[index] = limitedEnd;
-    this.#hosts[index] = host;
-    this.#files[index] = file;
-    this.#packed[index] = packed;
+    if (this.#length * 3 === this.#places.length) this.#grow();
+    const place = this.#length * 3;
+    this.#places[place] = start;
+    this.#places[place + 1] = limitedEnd;
+    this.#places[place + 2] = host;
+    this.#kinds[this.#length * 2] = file;
+    this.#kinds[this.#length * 2 + 1] = packed;
+    this.#length += 1;
   }
 
   /** The index of the first extent that ends after `offset`; `length` when there is none. */
@@ -95,16 +98,12 @@ export class ExtentMap {
   }
 
   #grow(): void {
-    const length = this.#starts.length * 2;
-    const larger = <T extends Float64Array | Int32Array>(column: T, empty: T): T => {
-      empty.set(column);
-      return empty;
-    };
-    this.#starts = larger(this.#starts, new Float64Array(length));
-    this.#ends = larger(this.#ends, new Float64Array(length));
-    this.#hosts = larger(this.#hosts, new Float64Array(length));
-    this.#files = larger(this.#files, new Int32Array(length));
-    this.#packed = larger(this.#packed, new Int32Array(length));
+    const places = new Float64Array(this.#places.length * 2);
+    const kinds = new Int32Array(this.#kinds.length * 2);
+    places.set(this.#places);
+    kinds.set(this.#kinds);
+    this.#places = places;
+    this.#kinds = kinds;
   }
 }
 
@@ -113,7 +112,8 @@ export class ExtentMap {
  * earlier there are zeroes, said outright: otherwise what lies below both would show through.
  */
 export function overlay(upper: ExtentMap, lower: ExtentMap): ExtentMap {
-  const seen = new ExtentMap(upper.startBytes, upper.limitBytes);
+  // An upper extent hides a part of a lower one, splits it, or lies beside it.
+  const seen = new ExtentMap(upper.startBytes, upper.limitBytes, lower.length + 2 * upper.length + 1);
   let below = 0;
   const showLower = (from: number, to: number): void => {
     while (below < lower.length && lower.end(below) <= from) below += 1;

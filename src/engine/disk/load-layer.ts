@@ -20,17 +20,18 @@ export interface OpenLayer {
   /** Which of the mapped ranges may hold data; undefined: all that are not zero. */
   readonly allocated: ExtentSet | undefined;
   readonly compression: ClusterFormat | undefined;
-  /** So much of the disk is looked at together. */
-  readonly windowBytes: number;
+  /** Its cluster size: a power of two. Parts of the disk that are asked for begin at a multiple of it. */
+  readonly grainBytes: number;
   /** The first place from `fromBytes` on that the layer may say something about; `sizeBytes` when there is none. */
   nextContent(fromBytes: number): number;
   /** What the layer says about [start, end), which is cut where the layer ends. Its data is found in file number `file`. */
   extents(startBytes: number, endBytes: number, file: number): ExtentMap;
 }
 
-/** With clusters of 64 KiB an L2 table full, which is one read and at most 4 MiB of extents. */
-const windowClusters = 4096;
-const rawWindowBytes = 2 ** 28;
+/** So many grains are looked at together: with clusters of 64 KiB the fourth part of an L2 table, and at most 1 MiB of extents. */
+export const grainsPerPart = 1024;
+/** A raw file has none. */
+const rawGrainBytes = 2 ** 16;
 
 /** Throws `Qcow2Error` for a file that cannot be read faithfully, as far as its header and L1 table tell. */
 export function openLayer(layer: LayerFile): OpenLayer {
@@ -46,9 +47,10 @@ export function openLayer(layer: LayerFile): OpenLayer {
 
 /** All that a layer says, part by part, ascending. Parts that it says nothing about are left out. */
 export function* extentsOf(layer: OpenLayer): Generator<ExtentMap, void, void> {
+  const partBytes = layer.grainBytes * grainsPerPart;
   let start = layer.nextContent(0);
   while (start < layer.sizeBytes) {
-    const end = (Math.floor(start / layer.windowBytes) + 1) * layer.windowBytes;
+    const end = (Math.floor(start / partBytes) + 1) * partBytes;
     yield layer.extents(start, end, 0);
     start = layer.nextContent(end);
   }
@@ -71,7 +73,7 @@ function rawLayer(fd: number, path: string): LayerTables {
     sizeBytes,
     allocated,
     compression: undefined,
-    windowBytes: rawWindowBytes,
+    grainBytes: rawGrainBytes,
     nextContent: (fromBytes) => Math.min(fromBytes, sizeBytes),
     // The map leads to the whole file, also where nothing was noted: a reader that asks there gets the truth.
     extents(startBytes, endBytes, file) {
@@ -89,7 +91,7 @@ function qcow2Layer(fd: number, tables: Qcow2Tables): LayerTables {
     sizeBytes,
     allocated: undefined,
     compression: { codec: compression, clusterBytes },
-    windowBytes: windowClusters * clusterBytes,
+    grainBytes: clusterBytes,
     nextContent(fromBytes) {
       let index = Math.floor(fromBytes / bytesPerTable);
       if ((l2Offsets[index] ?? 0) !== 0) return Math.min(fromBytes, sizeBytes);

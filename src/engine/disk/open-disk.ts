@@ -19,6 +19,8 @@ export interface OpenDiskOptions {
   readonly expectedBytes?: number;
   /** From so many expected bytes on, reads go past the page cache, so that one large backup does not push everything else out of it. */
   readonly directFromBytes?: number;
+  /** How much of the disk is mapped together: less suits who reads here and there. See `DiskMap`. */
+  readonly partBytes?: number;
 }
 
 /** What reading one disk may take of the page cache. */
@@ -46,7 +48,7 @@ export function openDisk(source: DiskSource, options: OpenDiskOptions = {}): Dis
     close();
     throw error;
   }
-  const map = new DiskMap([...files], source.sizeBytes);
+  const map = new DiskMap([...files], source.sizeBytes, options.partBytes);
   return {
     sizeBytes: source.sizeBytes,
     allocated: (grainBytes = 1) => allocatedOf(map, files, grainBytes),

@@ -111,6 +111,7 @@ function loadEntries(loader: Loader, entries: Buffer, firstGuest: number): void 
     const low = table.getUint32(at + 4);
     const zeroes = step === 16 ? table.getUint32(at + 8) : 0;
     const here = step === 16 ? table.getUint32(at + 12) : 0;
+    if ((high | low | zeroes | here) === 0) continue;
     if ((high & 0x40000000) !== 0) loadCompressed(loader, guest, high, low, (zeroes | here) !== 0);
     else if (step === 8) loadCluster(loader, guest, high, low);
     else loadSubclusters(loader, guest, { host: hostOffset(loader, high, low), flags: low, zeroes, here });
