@@ -132,7 +132,7 @@ async function prepare({ deps, target, files: { older, younger } }: LiveMerge): 
   if (older.format === 'qcow2') return await deps.marks.set(older, { owner: target.id, processId: target.processId });
   const held = await layerContent(younger);
   // Zeroes are not taken out yet: too much may be noted, never too little.
-  await rewriteNotes(older, (noted) => noted.union(held.data));
+  await rewriteNotes(older, 'open', (noted) => noted.union(held.data));
 }
 
 async function start(monitor: QmpClient, { deps, jobId, topNode, files, backingName }: LiveMerge): Promise<void> {
@@ -205,7 +205,7 @@ async function makeDurable({ deps, target, files: { older, younger, child } }: L
   crashPoint('live-merge:durable');
   if (older.format === 'raw' && (await exists(younger))) {
     const held = await layerContent(younger);
-    await rewriteNotes(older, (noted) => noted.subtract(held.zeroes).union(held.data));
+    await rewriteNotes(older, 'sealed', (noted) => noted.subtract(held.zeroes).union(held.data));
   }
   await deps.marks.clear(older, target.id);
 }

@@ -13,10 +13,10 @@
  */
 import { stat, truncate } from 'node:fs/promises';
 import { crashPoint } from '../../../lib/crash-points.ts';
-import { replaceBytesDurably, syncFile } from '../../../lib/durable-files.ts';
+import { syncFile } from '../../../lib/durable-files.ts';
 import type { ExtentSet } from '../../disk/extent-set.ts';
 import { layerContent } from '../../disk/layer-content.ts';
-import { extentsFileOf, readExtentsFile } from '../../disk/raw-layer.ts';
+import { readExtentsFile, writeExtentsFile } from '../../disk/raw-layer.ts';
 import type { CallOptions, Layer } from '../contract.ts';
 import { VolumeBackendError } from '../errors.ts';
 import type { LayerFile, LayerPaths } from './layer-paths.ts';
@@ -48,14 +48,14 @@ export async function mergeLayers(
   const chain = await chainOf(deps, files.older);
   const held = await layerContent(files.younger);
   // Zeroes are not taken out yet: too much may be noted, never too little.
-  await rewriteNotes(files.older, (noted) => noted.union(held.data));
+  await rewriteNotes(files.older, 'open', (noted) => noted.union(held.data));
   if (files.older.format === 'qcow2') await deps.marks.set(files.older, { owner: '', processId: null });
   await makeEqualInSize(deps, chain, (await readHeader(files.younger)).sizeBytes);
   crashPoint('merge:commit:before');
   await commit(deps, [...chain, files.younger], held.data.totalBytes, options);
   crashPoint('merge:commit:after');
   await syncFile(files.older.path);
-  await rewriteNotes(files.older, (noted) => noted.subtract(held.zeroes).union(held.data));
+  await rewriteNotes(files.older, 'sealed', (noted) => noted.subtract(held.zeroes).union(held.data));
   if (files.child !== undefined) await standOn(deps, files.child, older);
   crashPoint('merge:rebase:after');
   if (files.older.format === 'qcow2') await deps.marks.clear(files.older);
@@ -99,12 +99,10 @@ async function makeEqualInSize(deps: MergeDeps, chain: readonly LayerFile[], siz
   }
 }
 
-/** Of a raw layer; other layers tell by their tables what they hold. */
-export async function rewriteNotes(raw: LayerFile, change: (noted: ExtentSet) => ExtentSet): Promise<void> {
+/** Of a raw layer; other layers tell by their tables what they hold. `open` before the file is written to, `sealed` when it is as it stays. */
+export async function rewriteNotes(raw: LayerFile, state: 'open' | 'sealed', change: (noted: ExtentSet) => ExtentSet): Promise<void> {
   const noted = raw.format === 'raw' ? readExtentsFile(raw.path) : undefined;
-  if (noted === undefined) return;
-  const changed = change(noted);
-  if (!changed.equals(noted)) await replaceBytesDurably(extentsFileOf(raw.path), changed.encode());
+  if (noted !== undefined) await writeExtentsFile(raw.path, change(noted), state);
 }
 
 async function commit(

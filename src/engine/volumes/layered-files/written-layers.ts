@@ -6,12 +6,12 @@
  */
 import { chmod, open } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { removeDurably, replaceBytesDurably, syncFolder } from '../../../lib/durable-files.ts';
+import { removeDurably, syncFolder } from '../../../lib/durable-files.ts';
 import type { LayerTarget } from '../../disk/contract.ts';
 import type { ExtentSet } from '../../disk/extent-set.ts';
 import { layerChanges } from '../../disk/layer-content.ts';
 import { Qcow2Error } from '../../disk/qcow2-header.ts';
-import { extentsFileOf } from '../../disk/raw-layer.ts';
+import { extentsFileOf, writeExtentsFile } from '../../disk/raw-layer.ts';
 import type { Layer, LayerChain } from '../contract.ts';
 import { VolumeBackendError } from '../errors.ts';
 import type { LayerPaths } from './layer-paths.ts';
@@ -31,7 +31,7 @@ export async function sealWrittenLayer(paths: LayerPaths, layer: Layer, below: L
   await settleFile(target);
   await chmod(target.path, 0o600);
   if (target.format === 'qcow2') await checkQcow2(target, written);
-  else await replaceBytesDurably(extentsFileOf(target.path), written.clamp(layer.sizeBytes).encode());
+  else await writeExtentsFile(target.path, written.clamp(layer.sizeBytes), 'sealed');
   await syncFolder(dirname(target.path));
 }
 
