@@ -125,8 +125,9 @@ export async function composeCloud({ config, paths, database, connection, ballas
     },
     async stop(): Promise<void> {
       images.stop();
-      await reconciler.stop();
+      // Jobs before what they use: a check that is under way as a job goes on after the next start.
       await jobs.stop();
+      await reconciler.stop();
       await disks.stop();
       await mover.stop();
     },

@@ -136,7 +136,8 @@ describe('a file that no row knows', () => {
     renameSync(broken.placeOf(top), broken.placeOf(renamed));
     const report = await broken.check({ repair: true });
     expect(only(report, 'layer-unknown')).toMatchObject({ subject: renamed.id, done: null });
-    expect(only(report, 'layer-unknown').advice).toContain('This may be it');
+    expect(only(report, 'layer-unknown').advice).toContain('this may be it');
+    expect(only(report, 'layer-unknown').commands).toEqual([`mv ${broken.placeOf(renamed)} ${broken.placeOf(top)}`]);
     expect(only(report, 'layer-missing').subject).toBe(top.id);
     renameSync(broken.placeOf(renamed), broken.placeOf(top));
     await reset(volume.id);

@@ -79,8 +79,8 @@ async function trashUnknown(
   file: LayerName,
   { automatic, surroundings }: LayerRepairOptions,
 ): Promise<Repair | undefined> {
-  const { missingHomes, unknownCount, fileCount } = surroundings;
-  if (missingHomes.has(file.home)) return undefined;
+  const { missing, unknownCount, fileCount } = surroundings;
+  if (missing.has(file.home)) return undefined;
   const isMuch = unknownCount === fileCount || (unknownCount > unknownMaxUnasked && unknownCount > fileCount * unknownShareUnasked);
   if (automatic && isMuch) {
     const done =
@@ -89,7 +89,8 @@ async function trashUnknown(
     return { done, isRepaired: false };
   }
   const moved = await withLayersLocked(deps.database, async (sql) => {
-    if ((await findLayer(sql, file.id)) !== undefined) return false;
+    // Somebody may have planned it, or taken it out of the trash to keep it, since it was looked at.
+    if ((await findLayer(sql, file.id)) !== undefined || (await deps.inventory.findStored(file))?.isKept !== false) return false;
     return await deps.inventory.trashLayer(file, { reason: 'no row knows this layer', at: deps.clock.now() });
   });
   return moved ? { done: 'Moved to the trash.', isRepaired: true } : undefined;

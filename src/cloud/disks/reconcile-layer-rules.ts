@@ -27,7 +27,8 @@ export type LayerProblem =
 
 /** What has to be known of all to judge what may be done about one. */
 export interface Surroundings {
-  readonly missingHomes: ReadonlySet<string>;
+  /** By the homes in which they should be. */
+  readonly missing: ReadonlyMap<string, readonly LayerRow[]>;
   readonly unknownCount: number;
   readonly fileCount: number;
 }

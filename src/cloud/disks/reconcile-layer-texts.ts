@@ -123,15 +123,16 @@ async function unknownText(deps: TextDeps, { file }: LayerProblem & { kind: 'lay
   const where =
     volume === undefined ? 'in the folder of no known volume' : `in the folder of ${labelOf('volume', { id: file.home, ...volume })}`;
   const shared = file.isShared ? ' Its bytes have another name as well: they would not be lost.' : '';
+  const missing = around.missing.get(file.home) ?? [];
   const changedAt = file.modifiedAt.toISOString().slice(0, 16).replace('T', ' ');
   return {
     severity: 'warning',
     detail: `${deps.inventory.placeOf(file)} is a layer that nobody knows, ${where}: ${sizeText(file.allocatedBytes)}, last changed ${changedAt}.${shared}`,
-    ...(around.missingHomes.has(file.home)
+    ...(missing.length > 0
       ? {
           advice:
-            'A layer of the same folder is missing. This may be it, so it stays where it is until that one is found: see that finding first.',
-          commands: [],
+            'A layer of the same folder is missing, and this may be it: it stays where it is until that is settled. If it is, stop using the disk and move it.',
+          commands: missing.map((row) => moveBack(deps, file, row)),
         }
       : {
           advice: `Nothing uses it. A repair moves it to the trash, which keeps it for ${deps.trashDays} days and gives it back when it is needed.`,

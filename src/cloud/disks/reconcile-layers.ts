@@ -28,7 +28,10 @@ export function suspectLayers(deps: LayerInspectionDeps, rows: readonly LayerFac
   const wanted = rows.filter((row) => row.state !== 'planned' && row.state !== 'doomed');
   if (missing.length > 1 && missing.length === wanted.length) return [allMissing(deps, wanted)];
   const surroundings: Surroundings = {
-    missingHomes: new Set(missing.map((problem) => problem.row.home)),
+    missing: Map.groupBy(
+      missing.map((problem) => problem.row),
+      (row) => row.home,
+    ),
     unknownCount: problems.filter((problem) => problem.kind === 'layer-unknown').length,
     fileCount: files.length,
   };

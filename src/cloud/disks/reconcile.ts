@@ -177,7 +177,8 @@ export function createReconciler(deps: ReconcilerDeps): Reconciler {
       alone('check', () => check({ ...options, automatic: false, signal: AbortSignal.any([options.signal, stopping.signal]) })),
     trash,
     items: () => inventory.listTrash(),
-    restore: (nameOrLayerId) => alone('check', () => restoreFromTrash(parts, nameOrLayerId)),
+    // Not in turn: nobody who needs a layer back shall wait for a check that takes hours.
+    restore: (nameOrLayerId) => restoreFromTrash(parts, nameOrLayerId),
     begin() {
       begun ??= firstCheck();
     },

@@ -16,6 +16,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { makeSmallDisk, mayMount } from '../../../../test/support/small-disk.ts';
 import { silentLog } from '../../../lib/log.ts';
 import { waitForEnd } from '../../../lib/processes.ts';
 import { createConfinement } from '../../confinement/run-confined.ts';
@@ -123,6 +124,32 @@ describe('the inventory of layered files', () => {
     expect(await strays()).toEqual([]);
     await backend.inventory.restoreFromTrash((await backend.inventory.listTrash())[0]?.name ?? '', { keep: false });
     expect(existsSync(`${pathOf(base)}.extents`)).toBe(true);
+  });
+
+  it.runIf(mayMount)('loses nothing on a file system that is full to its last byte, and can make room there', async () => {
+    const disk = await makeSmallDisk(16);
+    try {
+      const small = open(disk.path);
+      const home = randomUUID();
+      const [unknown, old] = [newLayer(home, diskBytes), newLayer(home, diskBytes)];
+      for (const one of [unknown, old]) await small.createLayer(one, []);
+      await writeOffline(small, [old], [{ kind: 'write', at: 0, length: mib, pattern: 1 }]);
+      await small.inventory.trashLayer(old, note);
+      disk.fill();
+      await expect(small.inventory.trashLayer(unknown, note)).rejects.toMatchObject({ code: 'ENOSPC' });
+      expect((await small.inventory.findStored(unknown))?.damage).toBeUndefined();
+      const [item] = (await small.inventory.listTrash()).filter(({ layer: of }) => of?.id === old.id);
+      await small.inventory.restoreFromTrash(item?.name ?? '', { keep: false });
+      expect((await small.inventory.findStored(old))?.damage).toBeUndefined();
+      await small.removeLayer(old);
+      // What an attempt left that had no space for its note goes with the next one.
+      expect(await small.inventory.trashLayer(unknown, note)).toBe(true);
+      for (const { name } of await small.inventory.listTrash()) await small.inventory.deleteFromTrash(name);
+      expect(await small.inventory.listTrash()).toEqual([]);
+      expect(await disk.freeBytes()).toBeGreaterThan(mib / 2);
+    } finally {
+      await disk.unmount();
+    }
   });
 
   it('says in words what is wrong with a header', async () => {
