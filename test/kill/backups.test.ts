@@ -6,13 +6,13 @@ import type { DataMover } from '../../src/engine/transfer/contract.ts';
 import { createDataMover } from '../../src/engine/transfer/data-mover-client.ts';
 import { silentLog } from '../../src/lib/log.ts';
 import { type BackupCloud, dataMoverEntry, startBackupCloud } from '../support/backup-cloud.ts';
-import { beginOperation, checkSubject, makeSubject, type Operation, type Subject } from '../support/backup-subject.ts';
+import { beginOperation, checkSubject, kindOf, makeSubject, type Operation, type Subject } from '../support/backup-subject.ts';
 import { type TestDatabase, testDatabase } from '../support/database.ts';
 import { proveKills } from '../support/kill-harness.ts';
 import { type MakeFixture, proveSaga } from '../support/saga-harness.ts';
 
 const script = join(import.meta.dirname, '../support/backup-process.ts');
-const operations: readonly Operation[] = ['create', 'restore', 'delete'];
+const operations: readonly Operation[] = ['create', 'restore', 'restore-new', 'restore-damaged', 'delete'];
 
 let folder: string;
 let held: TestDatabase;
@@ -47,7 +47,7 @@ const fixtureOf =
   };
 
 test.each(operations)('the saga of %s copes with repeats, failures and cancels at every instant', async (operation) => {
-  const runs = await proveSaga({ kind: `backup.${operation}`, make: fixtureOf(operation) });
+  const runs = await proveSaga({ kind: kindOf(operation), make: fixtureOf(operation) });
   expect(runs.length).toBeGreaterThan(8);
 });
 
@@ -65,14 +65,38 @@ const killPoints: Readonly<Record<Operation, readonly string[]>> = {
     'backup.create:publish:rows:after',
   ],
   restore: [
-    'backup.restore:write:base:before',
-    'backup.restore:write:base:after',
+    'backup.restore:freeze:freeze:before',
+    'freeze:planned',
+    'freeze:layer-made',
+    'backup.restore:freeze:freeze:after',
+    'backup.restore:write:overlay:before',
+    'overlay:planned',
+    'overlay:written',
+    'overlay:sealed',
+    'backup.restore:write:overlay:after',
     'backup.restore:swap:disk:before',
     'disk:planned',
     'disk:made',
     'backup.restore:swap:disk:after',
     'backup.restore:swap:rows:before',
     'backup.restore:swap:rows:after',
+  ],
+  'restore-new': [
+    'backup.restore:write:base:before',
+    'base:planned',
+    'base:written',
+    'base:sealed',
+    'backup.restore:write:base:after',
+    'backup.restore:swap:disk:after',
+    'backup.restore:swap:rows:after',
+  ],
+  'restore-damaged': [
+    'overlay:planned',
+    'backup.restore:write:base:before',
+    'base:planned',
+    'base:written',
+    'backup.restore:write:base:after',
+    'backup.restore:swap:disk:before',
   ],
   delete: [
     'backup.delete:tombstone:write:before',
