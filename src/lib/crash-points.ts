@@ -1,10 +1,11 @@
 /**
- * Named instants at which a test may end the process, or make an effect fail.
+ * Named instants at which a test may end the process, hold it, or make an effect fail.
  *
  * Production code marks the instants that matter (before, inside and after each outside effect); nothing happens
  * there unless the composition root armed one of them. The kill tests arm them one by one.
  */
-export type CrashAction = 'kill' | 'fail';
+/** `stop`: the process stands still, as after SIGSTOP, until somebody sends SIGCONT; then it goes on unharmed. */
+export type CrashAction = 'kill' | 'fail' | 'stop';
 
 interface ArmedPoint {
   readonly name: string;
@@ -36,7 +37,7 @@ export function recordCrashPoints(onFirst?: (name: string) => void): { stop(): s
   };
 }
 
-/** Marks an instant. Ends the process with SIGKILL, or throws, when a test armed this name. */
+/** Marks an instant. Ends or stops the process, or throws, when a test armed this name. */
 export function crashPoint(name: string): void {
   if (recorder !== undefined && !recorder.names.has(name)) {
     recorder.names.add(name);
@@ -47,7 +48,12 @@ export function crashPoint(name: string): void {
     armed.remainingHits -= 1;
     return;
   }
-  if (armed.action === 'kill') process.kill(process.pid, 'SIGKILL');
+  const { action } = armed;
   armed = undefined;
+  if (action === 'kill') process.kill(process.pid, 'SIGKILL');
+  if (action === 'stop') {
+    process.kill(process.pid, 'SIGSTOP');
+    return;
+  }
   throw new Error(`crash point ${name} was armed to fail`);
 }

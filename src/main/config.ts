@@ -169,10 +169,12 @@ function trashDaysOf(text: string): number {
 function crashPointOf(text: string | undefined): Config['crashPoint'] {
   if (text === undefined) return undefined;
   // Names of points hold colons themselves.
-  const match = /^(.+):(kill|fail)(?::(\d+))?$/.exec(text);
+  const match = /^(.+):(kill|fail|stop)(?::(\d+))?$/.exec(text);
   const [, name, action, afterHits] = match ?? [];
-  if (name === undefined || (action !== 'kill' && action !== 'fail')) {
-    throw new ConfigError(`STILLPOINT_CRASH_POINT is '${text}'; it must be NAME:kill or NAME:fail, with :HITS behind it if wanted`);
+  if (name === undefined || (action !== 'kill' && action !== 'fail' && action !== 'stop')) {
+    throw new ConfigError(
+      `STILLPOINT_CRASH_POINT is '${text}'; it must be NAME:kill, NAME:fail or NAME:stop, with :HITS behind it if wanted`,
+    );
   }
   return Object.freeze({ name, action, afterHits: Number(afterHits ?? 0) });
 }

@@ -1,18 +1,18 @@
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { type Api, signIn } from '../support/api.ts';
 import { mustBecomeQuiet } from '../support/scenario.ts';
 import { makeStateDir, removeStateDir, type ServiceUnderTest, startServiceUnderTest } from '../support/service.ts';
-import { type PreparedScene, type Scene, scenes } from './scenes.ts';
+import { recordInstants } from './record-instants.ts';
+import { type PreparedScene, scenes } from './scenes.ts';
 
 /**
  * Ends the real service with SIGKILL at every marked instant of every long operation, one at a time, and starts it again. Then nothing
  * may stay on its way, every acknowledged byte must be there, and the operation must go through.
  */
 
-const quotas = { volumes: -1, snapshots: -1, gigabytes: -1, backups: -1, backup_gigabytes: -1 };
 const sceneTimeoutMs = 20 * 60_000;
 let kills = 0;
 
@@ -35,21 +35,6 @@ describe.each(scenes)('$name', (scene) => {
   });
 });
 
-/** Runs the operation once, unharmed, and returns the names of the instants that it passed. */
-async function recordInstants(scene: Scene, stateDir: string, folder: string): Promise<{ prepared: PreparedScene; points: string[] }> {
-  const log = join(folder, 'instants');
-  const first = await startServiceUnderTest(stateDir);
-  const api = await signIn(first);
-  await api.volume('PUT', `/os-quota-sets/${api.projectId}`, { quota_set: quotas });
-  const prepared = await scene.prepare(api, folder);
-  await first.stop();
-  const second = await startServiceUnderTest(stateDir, { STILLPOINT_CRASH_POINT_LOG: log });
-  await prepared.operate(await signIn(second));
-  await second.stop();
-  const names = (await readFile(log, 'utf8')).split('\n').filter((name) => name !== '');
-  return { prepared, points: [...new Set(names)] };
-}
-
 async function killAt(prepared: PreparedScene, stateDir: string, point: string): Promise<void> {
   const armed = await startServiceUnderTest(stateDir, { STILLPOINT_CRASH_POINT: `${point}:kill` });
   try {
@@ -69,8 +54,9 @@ async function killAt(prepared: PreparedScene, stateDir: string, point: string):
     throw new Error(`killed at ${point}: ${error instanceof Error ? error.message : String(error)}\n${again.log().slice(-3000)}`, {
       cause: error,
     });
+  } finally {
+    await again.stop();
   }
-  await again.stop();
 }
 
 /** An instant that comes after the answer (housekeeping) may be passed a moment later. */

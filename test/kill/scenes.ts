@@ -1,7 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import { readFile, truncate } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Api } from '../support/api.ts';
-import { scatteredBlocks } from '../support/disks.ts';
+import { scatteredBlocks, writeBlocks } from '../support/disks.ts';
 import {
   connect,
   disconnect,
@@ -22,6 +24,8 @@ import {
  */
 export interface Scene {
   readonly name: string;
+  /** The data mover or the server of a disk takes part in it. */
+  readonly hasHelpers: boolean;
   prepare(api: Api, folder: string): Promise<PreparedScene>;
 }
 
@@ -54,6 +58,7 @@ async function mustVanish(api: Api, collection: 'volumes' | 'snapshots' | 'backu
 
 const uploadImage: Scene = {
   name: 'image upload',
+  hasHelpers: false,
   async prepare() {
     const bytes = randomBytes(3 << 20);
     return {
@@ -73,6 +78,7 @@ const uploadImage: Scene = {
 
 const createVolume: Scene = {
   name: 'volume from image',
+  hasHelpers: false,
   async prepare(api, folder) {
     const { image, id, model } = await volumeWithData(api, folder, 'source');
     return {
@@ -87,6 +93,7 @@ const createVolume: Scene = {
 
 const cloneVolume: Scene = {
   name: 'volume from volume',
+  hasHelpers: false,
   async prepare(api, folder) {
     const { id, model } = await volumeWithData(api, folder, 'source');
     return {
@@ -102,6 +109,7 @@ const cloneVolume: Scene = {
 
 const extendVolume: Scene = {
   name: 'extend',
+  hasHelpers: false,
   async prepare(api, folder) {
     const { id, model } = await volumeWithData(api, folder, 'growing');
     return {
@@ -121,6 +129,7 @@ const extendVolume: Scene = {
 
 const snapshotOffline: Scene = {
   name: 'snapshot and its deletion',
+  hasHelpers: false,
   async prepare(api, folder) {
     const { id, model } = await volumeWithData(api, folder, 'still');
     let round = 0;
@@ -138,6 +147,7 @@ const snapshotOffline: Scene = {
 
 const snapshotLive: Scene = {
   name: 'snapshot of a connected volume',
+  hasHelpers: true,
   async prepare(api, folder) {
     const { id, model } = await volumeWithData(api, folder, 'live');
     await connect(api, id);
@@ -156,8 +166,117 @@ const snapshotLive: Scene = {
   },
 };
 
+/** Long enough for the housekeeping that follows a deletion. */
+const mergesWithinMs = 1_500;
+
+const mergeLive: Scene = {
+  name: 'layers merge below a connected volume',
+  hasHelpers: true,
+  async prepare(api, folder) {
+    const { id, model } = await volumeWithData(api, folder, 'merging');
+    let round = 500;
+    /** A round of writes that the server of the disk did not live to acknowledge: part of it may be there. */
+    let isUncertain = false;
+    const write = async (uri: string): Promise<void> => {
+      if (!isUncertain) round += 1;
+      isUncertain = true;
+      await writeBlocks(uri, model, scatteredBlocks(diskBytes, 4), round);
+      isUncertain = false;
+    };
+    return {
+      async operate(again) {
+        await letGo(again, id);
+        const uri = await connect(again, id);
+        const snapshotIds: string[] = [];
+        for (let count = 0; count < 3; count += 1) {
+          await write(uri);
+          snapshotIds.push(await makeSnapshot(again, id));
+        }
+        for (const snapshotId of snapshotIds) await mustVanish(again, 'snapshots', snapshotId);
+        await sleep(mergesWithinMs);
+        await disconnect(again, id);
+      },
+      async check(again) {
+        await letGo(again, id);
+        if (isUncertain) {
+          await write(await connect(again, id));
+          await disconnect(again, id);
+        }
+        await mustHold(again, id, model);
+      },
+    };
+  },
+};
+
+const revertVolume: Scene = {
+  name: 'revert',
+  hasHelpers: false,
+  async prepare(api, folder) {
+    const { id, model } = await volumeWithData(api, folder, 'reverted');
+    const snapshotId = await makeSnapshot(api, id);
+    const snapshotModel = await makeModel(folder, 'reverted.snapshot', await readHead(model));
+    let round = 900;
+    return {
+      async operate(again) {
+        round += 1;
+        await writeToVolume(
+          again,
+          id,
+          await makeModel(folder, 'reverted.now', await readHead(snapshotModel)),
+          scatteredBlocks(diskBytes, 3),
+          round,
+        );
+        const { status } = await again.raw('POST', `/api/v1/volumes/${id}/revert`, { snapshot_id: snapshotId });
+        if (status !== 202) throw new Error(`revert: ${status}`);
+        await mustSettle(again, 'volumes', id, 'available');
+        await mustHold(again, id, snapshotModel);
+      },
+      /** Reverted, or not, or not even written to. */
+      async check(again) {
+        await letGo(again, id);
+        await mustSettle(again, 'volumes', id, 'available');
+        await mustSettle(again, 'snapshots', snapshotId, 'available');
+        await mustHold(again, id, snapshotModel).catch(() => mustHold(again, id, join(folder, 'reverted.now')));
+        const clone = await makeVolume(again, { snapshot_id: snapshotId }, 'from the snapshot');
+        await mustHold(again, clone, snapshotModel);
+        await mustVanish(again, 'volumes', clone);
+      },
+    };
+  },
+};
+
+const cascadeDelete: Scene = {
+  name: 'deletion of a volume with its snapshots',
+  hasHelpers: false,
+  async prepare(api, folder) {
+    const { id, model } = await volumeWithData(api, folder, 'stays');
+    return {
+      async operate(again) {
+        const cloneId = await makeVolume(again, { source_volid: id }, 'goes');
+        for (let count = 0; count < 2; count += 1) await makeSnapshot(again, cloneId);
+        await again.volume('DELETE', `/volumes/${cloneId}?cascade=True`);
+        const left = await again.settled('volumes', cloneId);
+        if (left !== undefined) throw new Error(`the volume is ${left.status}, not gone`);
+      },
+      /** Gone with its snapshots, or there with all of them. */
+      async check(again) {
+        await mustHold(again, id, model);
+        const { volumes } = await again.volume('GET', '/volumes/detail?name=goes');
+        for (const volume of volumes) {
+          await again.volume('DELETE', `/volumes/${volume.id}?cascade=True`);
+          const left = await again.settled('volumes', volume.id);
+          if (left !== undefined) throw new Error(`the volume is ${left.status}, not gone`);
+        }
+        const { snapshots } = await again.volume('GET', '/snapshots');
+        if (snapshots.length > 0) throw new Error(`${snapshots.length} snapshots are left without their volume`);
+      },
+    };
+  },
+};
+
 const backUp: Scene = {
   name: 'full and incremental backup',
+  hasHelpers: true,
   async prepare(api, folder) {
     const { id, model } = await volumeWithData(api, folder, 'kept');
     let round = 100;
@@ -191,6 +310,7 @@ async function mustRestoreNewest(api: Api, volumeId: string): Promise<void> {
 
 const restoreToNew: Scene = {
   name: 'restore to a new volume',
+  hasHelpers: true,
   async prepare(api, folder) {
     const { id, model } = await volumeWithData(api, folder, 'original');
     const backupId = await makeBackup(api, id);
@@ -214,6 +334,7 @@ const restoreToNew: Scene = {
 
 const restoreInPlace: Scene = {
   name: 'restore over an existing volume',
+  hasHelpers: true,
   async prepare(api, folder) {
     const { id, model } = await volumeWithData(api, folder, 'twice');
     const older = await makeBackup(api, id);
@@ -246,6 +367,7 @@ const readHead = async (model: string): Promise<Buffer> => (await readFile(model
 
 const deleteBackup: Scene = {
   name: 'backup deletion',
+  hasHelpers: false,
   async prepare(api, folder) {
     const { id, model } = await volumeWithData(api, folder, 'pruned');
     const first = await makeBackup(api, id);
@@ -269,6 +391,9 @@ export const scenes: readonly Scene[] = [
   extendVolume,
   snapshotOffline,
   snapshotLive,
+  mergeLive,
+  revertVolume,
+  cascadeDelete,
   backUp,
   restoreToNew,
   restoreInPlace,

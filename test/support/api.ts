@@ -33,6 +33,7 @@ const transient = new Set([
   'backing-up',
   'restoring',
   'restoring-backup',
+  'reverting',
   'extending',
   'uploading',
   'attaching',

@@ -1,0 +1,91 @@
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, describe, expect, it } from 'vitest';
+import { signIn } from '../support/api.ts';
+import { processes } from '../support/processes.ts';
+import { mustBecomeQuiet } from '../support/scenario.ts';
+import { makeStateDir, removeStateDir, type ServiceUnderTest, startServiceUnderTest } from '../support/service.ts';
+import { recordInstants } from './record-instants.ts';
+import { type PreparedScene, scenes } from './scenes.ts';
+
+/**
+ * The service stands still at every marked instant of every long operation, one at a time; meanwhile the servers of disks and the data mover are
+ * ended with SIGKILL, and the service goes on with what is left. Nothing may stay on its way, and every acknowledged byte must be there.
+ */
+
+const sceneTimeoutMs = 20 * 60_000;
+let kills = 0;
+
+afterAll(() => {
+  process.stdout.write(`storage daemons and data movers killed at marked instants: ${kills}\n`);
+});
+
+describe.each(scenes.filter((scene) => scene.hasHelpers))('$name', (scene) => {
+  it('survives the end of its helpers at every instant', { timeout: sceneTimeoutMs }, async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'stillpoint-helpers-'));
+    const stateDir = await makeStateDir();
+    try {
+      const { prepared, points } = await recordInstants(scene, stateDir, folder);
+      expect(points.length).toBeGreaterThan(0);
+      for (const point of points) await endHelpersAt(prepared, stateDir, point);
+    } finally {
+      await removeStateDir(stateDir);
+      await rm(folder, { recursive: true, force: true });
+    }
+  });
+});
+
+async function endHelpersAt(prepared: PreparedScene, stateDir: string, point: string): Promise<void> {
+  const service = await startServiceUnderTest(stateDir, { STILLPOINT_CRASH_POINT: `${point}:stop` });
+  const watch = endHelpersWhenItStandsStill(service, stateDir);
+  try {
+    const api = await signIn(service);
+    // It may fail: its disk or its bytes went away under it.
+    await prepared.operate(api).catch(() => undefined);
+    await mustBecomeQuiet(api);
+    await prepared.check(api);
+    await prepared.operate(api);
+  } catch (error) {
+    throw new Error(`helpers ended at ${point}: ${error instanceof Error ? error.message : String(error)}\n${service.log().slice(-3000)}`, {
+      cause: error,
+    });
+  } finally {
+    kills += await watch.stop();
+    await service.stop();
+  }
+}
+
+/** The instant may come long after the request, when the housekeeping gets to it; or never, when it has nothing to do this time. */
+function endHelpersWhenItStandsStill(service: ServiceUnderTest, stateDir: string): { stop(): Promise<number> } {
+  let isWatching = true;
+  const watching = (async () => {
+    let ended = 0;
+    while (isWatching) {
+      if (/\) T /.test(await readFile(`/proc/${service.processId}/stat`, 'latin1'))) {
+        ended += await endHelpers(service, stateDir);
+        process.kill(service.processId, 'SIGCONT');
+      }
+      await sleep(5);
+    }
+    return ended;
+  })();
+  return {
+    async stop() {
+      isWatching = false;
+      return await watching;
+    },
+  };
+}
+
+/** Returns how many there were. */
+async function endHelpers(service: ServiceUnderTest, stateDir: string): Promise<number> {
+  const helpers = (await processes()).filter(
+    ({ parentId, commandLine }) =>
+      (/^[^\0]*qemu-storage-daemon\0/.test(commandLine) && commandLine.includes(stateDir)) ||
+      (parentId === service.processId && commandLine.includes('data-mover')),
+  );
+  for (const { id } of helpers) process.kill(id, 'SIGKILL');
+  return helpers.length;
+}
