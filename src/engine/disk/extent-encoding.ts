@@ -18,7 +18,7 @@ const CHECKSUM_BYTES = 4;
 const NUMBER_BYTES_MAX = 8;
 const UNIT_BITS_MAX = 52;
 /** Bounds that one step handles: a fraction of a millisecond. */
-const STEP_BOUNDS = 32_768;
+const STEP_BOUNDS = 16_384;
 
 /** A stored extent set that is damaged, or that a newer program wrote. */
 export class ExtentSetFormatError extends Error {
@@ -29,7 +29,7 @@ export class ExtentSetFormatError extends Error {
 }
 
 export function* encodeBounds(bounds: Float64Array): Steps<Buffer> {
-  const unitBits = commonUnitBits(bounds);
+  const unitBits = yield* commonUnitBits(bounds);
   const unit = 2 ** unitBits;
   const target = Buffer.allocUnsafe(MAGIC.length + 2 + NUMBER_BYTES_MAX + bounds.length * NUMBER_BYTES_MAX + CHECKSUM_BYTES);
   let position = MAGIC.copy(target);
@@ -91,15 +91,17 @@ function openEncoded(bytes: Buffer): Reader {
 }
 
 /** The largest power of two that divides all bounds, by its exponent. */
-function commonUnitBits(bounds: Float64Array): number {
+function* commonUnitBits(bounds: Float64Array): Steps<number> {
   let low = 0;
   let high = 0;
-  for (let i = 0; i < bounds.length; i += 1) {
-    const bound = bounds[i] as number;
-    low |= bound;
-    high |= bound / 2 ** 32;
-    // No unit any more: nothing that comes can change that.
-    if ((low & 1) !== 0) return 0;
+  // Once a bit is set that no unit divides, nothing that comes can change that.
+  for (let i = 0; i < bounds.length && (low & 1) === 0; ) {
+    for (const stop = Math.min(bounds.length, i + STEP_BOUNDS); i < stop; i += 1) {
+      const bound = bounds[i] as number;
+      low |= bound;
+      high |= bound / 2 ** 32;
+    }
+    yield;
   }
   if (low !== 0) return 31 - Math.clz32(low & -low);
   return high === 0 ? 0 : 32 + 31 - Math.clz32(high & -high);

@@ -7,12 +7,10 @@
  * A million ranges take tens of milliseconds to unite or to encode. A process that answers requests uses the forms in steps (`inTurns`).
  */
 import { finish, type Steps } from '../../lib/steps.ts';
+import { alignBounds, uniteBounds } from './extent-bounds.ts';
 import { decodeBounds, encodeBounds } from './extent-encoding.ts';
 
 export type ByteRange = readonly [startBytes: number, endBytes: number];
-
-/** Ranges that one step handles: a fraction of a millisecond. */
-const STEP_RANGES = 16_384;
 
 export class ExtentSet {
   static readonly empty: ExtentSet = new ExtentSet(new Float64Array(0));
@@ -143,13 +141,7 @@ export class ExtentSet {
 
   *alignSteps(grainBytes: number): Steps<ExtentSet> {
     if (!Number.isSafeInteger(grainBytes) || grainBytes < 1) throw new RangeError(`bad grain ${grainBytes}`);
-    const builder = ExtentSet.builder();
-    for (let i = 0; i < this.#bounds.length; i += 2) {
-      const [start, end] = [at(this.#bounds, i), at(this.#bounds, i + 1)];
-      builder.add(Math.floor(start / grainBytes) * grainBytes, Math.ceil(end / grainBytes) * grainBytes);
-      if (i % (STEP_RANGES * 2) === 0) yield;
-    }
-    return builder.build();
+    return new ExtentSet(yield* alignBounds(this.#bounds, grainBytes));
   }
 
   encode(): Buffer {
@@ -220,32 +212,6 @@ export class ExtentSetBuilder {
     this.#sorted = true;
     for (const i of order) this.add(at(unsorted, i), at(unsorted, i + 1));
   }
-}
-
-/** Two sets that are not empty, as one. */
-function* uniteBounds(a: Float64Array, b: Float64Array): Steps<Float64Array> {
-  const bounds = new Float64Array(a.length + b.length);
-  let length = 0;
-  let i = 0;
-  let j = 0;
-  while (i < a.length || j < b.length) {
-    for (const stop = i + j + STEP_RANGES * 2; i + j < stop && (i < a.length || j < b.length); ) {
-      const isFromA = j >= b.length || (i < a.length && at(a, i) <= at(b, j));
-      const start = isFromA ? at(a, i) : at(b, j);
-      const end = isFromA ? at(a, i + 1) : at(b, j + 1);
-      if (isFromA) i += 2;
-      else j += 2;
-      if (length > 0 && start <= at(bounds, length - 1)) {
-        if (end > at(bounds, length - 1)) bounds[length - 1] = end;
-      } else {
-        bounds[length++] = start;
-        bounds[length++] = end;
-      }
-    }
-    yield;
-  }
-  // A copy takes time, and room for both; what is left unused of a view takes room only.
-  return length * 2 > bounds.length ? bounds.subarray(0, length) : bounds.slice(0, length);
 }
 
 /** For indices that are inside by construction. */
