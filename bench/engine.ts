@@ -1,5 +1,6 @@
 /**
- * The engine alone, side by side with zstd and restic in one run: full, incremental (scattered and in runs), unchanged, restore.
+ * The engine alone, side by side with zstd and restic in one run: full, incremental (scattered and in runs), unchanged, restore to a new file and
+ * onto what a disk holds.
  *
  *     node bench/engine.ts [--rounds N] [--folder DIR] [--without-restic]
  *
@@ -134,7 +135,9 @@ async function engineRound(dataset: Dataset, round: number): Promise<void> {
       (mover) => mover.backup(orderOf(repository, dataset, full, changed), quiet),
       stored,
     );
-    if (shape === 'scattered') await warmFigures(repository, dataset, next, round);
+    if (shape !== 'scattered') continue;
+    await restoreOntoFigures(repository, dataset, full, changed);
+    await warmFigures(repository, dataset, next, round);
   }
   await withMover('unchanged', (mover) => mover.backup(orderOf(repository, dataset, full), quiet), stored);
   await withMover('restore to a new file', (mover) =>
@@ -144,6 +147,34 @@ async function engineRound(dataset: Dataset, round: number): Promise<void> {
     ),
   );
   rmSync(folder, { recursive: true });
+}
+
+/** The disk as it is now goes back to what a backup holds: knowing what changed since, and without. */
+async function restoreOntoFigures(
+  repository: RepositoryAddress,
+  dataset: Dataset,
+  backup: BackupOutcome,
+  changed: ExtentSet,
+): Promise<void> {
+  const { imagePath: path, sizeBytes } = dataset;
+  const target = { path: join(work, 'overlay.qcow2'), format: 'qcow2', sizeBytes, backing: { name: path, format: 'raw' } } as const;
+  const current = { layers: [{ path, format: 'raw' as const, sizeBytes }], sizeBytes };
+  const order = { repository, domain: 'bench', session: backup.session, current, target };
+  const known = { session: backup.session, root: backup.root, changed: changed.encode().toString('base64') };
+  for (const [name, more] of [
+    ['restore onto the disk, 2 % differ', { known }],
+    ['the same, all of it compared', {}],
+  ] as const) {
+    await withMover(
+      name,
+      (mover) => mover.restoreOnto({ ...order, ...more }, quiet),
+      (outcome) =>
+        outcome.kind === 'restored'
+          ? `compared ${(outcome.comparedBytes / 1e6).toFixed(0)} MB, wrote ${(outcome.writtenBytes / 1e6).toFixed(1)} MB`
+          : outcome.reason,
+    );
+    rmSync(target.path, { force: true });
+  }
 }
 
 async function warmFigures(repository: RepositoryAddress, dataset: Dataset, base: BackupOutcome, round: number): Promise<void> {

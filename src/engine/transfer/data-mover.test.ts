@@ -164,6 +164,18 @@ describe('the data mover as a process', () => {
   });
 });
 
+/** A mover that is killed at a marked instant. */
+function armedEntry(point: string): string {
+  mkdirSync(join(folder, 'entries'), { recursive: true });
+  const entry = join(folder, 'entries', `mover-${point}.ts`);
+  const crashPoints = new URL('../../lib/crash-points.ts', import.meta.url).href;
+  writeFileSync(
+    entry,
+    `import { armCrashPoint } from ${JSON.stringify(crashPoints)};\narmCrashPoint(${JSON.stringify(point)}, 'kill');\nawait import(${JSON.stringify(entryPath)});\n`,
+  );
+  return entry;
+}
+
 describe('a data mover that dies', () => {
   it.each([0.1, 0.5, 0.9])('in a backup, at %d of it, rejects the call; the next attempt succeeds and cleans up', async (share) => {
     const mover = startMover();
@@ -205,20 +217,27 @@ describe('a data mover that dies', () => {
     'backup.before-commit',
     'backup.after-commit',
   ])('at %s, leaves a repository in which the next attempt finds or makes the backup', async (point) => {
-    mkdirSync(join(folder, 'entries'), { recursive: true });
-    const entry = join(folder, 'entries', `mover-${point}.ts`);
-    const crashPoints = new URL('../../lib/crash-points.ts', import.meta.url).href;
-    writeFileSync(
-      entry,
-      `import { armCrashPoint } from ${JSON.stringify(crashPoints)};\narmCrashPoint(${JSON.stringify(point)}, 'kill');\nawait import(${JSON.stringify(entryPath)});\n`,
-    );
     const lost = newSession();
     const order = orderOf(repository, smallDisk, { session: lost });
-    await expect(startMover(entry).backup(order, uncancelled)).rejects.toMatchObject({ kind: 'interrupted' });
+    await expect(startMover(armedEntry(point)).backup(order, uncancelled)).rejects.toMatchObject({ kind: 'interrupted' });
     const mover = startMover();
     const next = await mover.backup(orderOf(repository, smallDisk, { formerSessions: [lost] }), uncancelled);
     expect(next.session === lost).toBe(point === 'backup.after-commit');
     await expectRestores(mover, next.session, smallDisk);
+  });
+
+  it.each(['restore.before-flush', 'qcow2:before-header'])('at %s of a restore onto a disk, leaves it to the next', async (point) => {
+    const mover = startMover();
+    const { session } = await mover.backup(orderOf(repository, smallDisk), uncancelled);
+    const current = new TestDisk(join(folder, `current-${point}.raw`), smallDisk.sizeBytes);
+    current.write(100_000, randomBytes(300_000));
+    const backing = { name: current.path, format: 'raw' } as const;
+    const target = { path: targetPath, format: 'qcow2', sizeBytes: current.sizeBytes, backing } as const;
+    const order = { repository, domain: 'project', session, current: current.source(), target };
+    await expect(startMover(armedEntry(point)).restoreOnto(order, uncancelled)).rejects.toMatchObject({ kind: 'interrupted' });
+    expect(await mover.restoreOnto(order, uncancelled)).toMatchObject({ kind: 'restored' });
+    execFileSync('qemu-img', ['compare', '-f', 'qcow2', '-F', 'raw', targetPath, smallDisk.path]);
+    rmSync(targetPath);
   });
 
   it('in a restore, leaves a target that the next restore replaces', async () => {
@@ -232,24 +251,32 @@ describe('a data mover that dies', () => {
   });
 });
 
+/** Runs a script with a small file system of its own as its first argument, and another folder as its second. */
+function onSmallFileSystem(script: string, sizeMib: number): unknown {
+  const small = join(folder, `small-${script}`);
+  const large = join(folder, `large-${script}`);
+  for (const path of [small, large]) mkdirSync(path);
+  const scenario = join(import.meta.dirname, '../../../test/support', `${script}.ts`);
+  const shell = `mount -t tmpfs -o size=${sizeMib}m none "$1" && exec "$0" "$2" "$1" "$3"`;
+  // Without root, a user namespace gives the right to mount inside of it.
+  const isolation = process.getuid?.() === 0 ? ['-m'] : ['-r', '-m'];
+  const output = execFileSync('unshare', [...isolation, 'sh', '-c', shell, process.execPath, small, scenario, large], { encoding: 'utf8' });
+  return JSON.parse(output);
+}
+
 describe('a full file system', () => {
   it('fails the backup or the restore with kind full, and keeps nothing of it', () => {
-    const small = join(folder, 'small');
-    const large = join(folder, 'large');
-    for (const path of [small, large]) mkdirSync(path);
-    const scenario = join(import.meta.dirname, '../../../test/support/full-disk-scenario.ts');
-    const script = 'mount -t tmpfs -o size=24m none "$1" && exec "$0" "$2" "$1" "$3"';
-    // Without root, a user namespace gives the right to mount inside of it.
-    const isolation = process.getuid?.() === 0 ? ['-m'] : ['-r', '-m'];
-    const output = execFileSync('unshare', [...isolation, 'sh', '-c', script, process.execPath, small, scenario, large], {
-      encoding: 'utf8',
-    });
-    expect(JSON.parse(output)).toEqual({
+    expect(onSmallFileSystem('full-disk-scenario', 24)).toEqual({
       big: 'full',
       left: { packs: [], commits: [], unfinished: [] },
       fitting: 2,
       restored: 'full',
       target: false,
     });
+  });
+
+  it('that becomes full while a restore writes leaves nothing of it, and the next one writes all', () => {
+    const whole = { whenFull: 'full', isLeft: false, writtenBytes: 96 * MIB };
+    expect(onSmallFileSystem('full-disk-onto-scenario', 128)).toEqual({ onto: whole, new: whole });
   });
 });
