@@ -64,7 +64,10 @@ const step: fc.Arbitrary<Step> = fc.oneof(
     arbitrary: fc.record({ kind: fc.constant('discard' as const), which, writes: fc.array(anyDiscard, { minLength: 1, maxLength: 2 }) }),
   },
   { weight: 6, arbitrary: fc.record({ kind: fc.constantFrom('back up' as const, 'back up' as const, 'back up point' as const), which }) },
-  { weight: 10, arbitrary: fc.record({ kind: fc.constantFrom('freeze' as const, 'freeze' as const, 'freeze' as const, 'clone' as const), which }) },
+  {
+    weight: 10,
+    arbitrary: fc.record({ kind: fc.constantFrom('freeze' as const, 'freeze' as const, 'freeze' as const, 'clone' as const), which }),
+  },
   {
     weight: 4,
     arbitrary: fc.record({
