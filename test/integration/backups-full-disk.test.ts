@@ -5,7 +5,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { createSpaceAccount } from '../../src/engine/space/space-account.ts';
-import { type BackupCloud, backupOrder, callerOf, startBackupCloud } from '../support/backup-cloud.ts';
+import type { DataMover } from '../../src/engine/transfer/contract.ts';
+import { createDataMover } from '../../src/engine/transfer/data-mover-client.ts';
+import { silentLog } from '../../src/lib/log.ts';
+import { type BackupCloud, backupOrder, callerOf, dataMoverEntry, startBackupCloud } from '../support/backup-cloud.ts';
 import { mustRun } from '../support/clients.ts';
 
 const mib = 1024 ** 2;
@@ -121,6 +124,31 @@ describe.runIf(isRoot)('a full disk', () => {
     const { volumeId } = await cloud.backups.restore(caller, backups[1]?.id ?? '', { volumeId: null, name: null });
     expect((await cloud.settledVolume(caller, volumeId)).status).toBe('available');
     await cloud.compare(volumeId, model);
+  });
+
+  test('has nothing reserved any more after a restore that failed, or was cancelled while it waited for its bytes', async () => {
+    const space = createSpaceAccount({ keptBytes: 0 });
+    const real = createDataMover({ entryPath: dataMoverEntry, log: silentLog });
+    const reserved = async (): Promise<number> => (await space.figures(small)).reservedBytes;
+    const seen: number[] = [];
+    const stalled: Pick<DataMover, 'restore'> = {
+      async restore(_order, { signal, admit }) {
+        await admit?.(20 * mib);
+        seen.push(await reserved());
+        await new Promise((_resolve, reject) => signal.addEventListener('abort', () => reject(signal.reason)));
+        throw new Error('unreachable');
+      },
+    };
+    await mountSmall(96);
+    cloud = await startBackupCloud({ volumesPath: join(small, 'volumes'), believedSpace: space, mover: { ...real, ...stalled } });
+    const { volume } = await filledVolume(cloud, 4);
+    const backup = await cloud.backUp(caller, { volumeId: volume.id });
+    const { volumeId } = await cloud.backups.restore(caller, backup.id, { volumeId: null, name: null });
+    await expect.poll(() => seen).toEqual([20 * mib]);
+    await cloud.held.database.transact((tx) => (cloud as BackupCloud).jobs.requestCancel(tx, backup.id));
+    expect((await cloud.settledVolume(caller, volumeId)).status).toBe('error');
+    expect(await reserved()).toBe(0);
+    await real.stop();
   });
 
   test('of a repository that is down to what is kept back refuses a backup before it freezes anything', async () => {

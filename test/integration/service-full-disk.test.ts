@@ -1,13 +1,23 @@
 /** The whole service, its PostgreSQL included, on one file system that is filled to the last byte. Only root can mount one. */
 import { randomBytes } from 'node:crypto';
-import { mkdir, mkdtemp, readFile, rm, stat } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, stat, truncate } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import pg from 'pg';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type Api, signIn } from '../support/api.ts';
 import { mustRun, stillpoint } from '../support/clients.ts';
-import { connect, disconnect, makeImage, makeModel, makeSnapshot, makeVolume, mustHold, mustSettle } from '../support/scenario.ts';
+import {
+  connect,
+  disconnect,
+  makeBackup,
+  makeImage,
+  makeModel,
+  makeSnapshot,
+  makeVolume,
+  mustHold,
+  mustSettle,
+} from '../support/scenario.ts';
 import { removeStateDir, type ServiceUnderTest, startServiceUnderTest } from '../support/service.ts';
 import { makeSmallDisk, mayMount, type SmallDisk } from '../support/small-disk.ts';
 
@@ -82,6 +92,31 @@ describe.runIf(mayMount)('a service on a disk that is full to its last byte', { 
     await mustHold(api, kept.id, kept.model);
     const fresh = await writtenVolume('fresh', 16);
     await mustHold(api, fresh.id, fresh.model);
+  });
+
+  it('takes up a restore that a crash cut short, and reserves anew: refused without space, done with it', async () => {
+    await start({ STILLPOINT_CRASH_POINT: 'base:planned:kill', STILLPOINT_BALLAST_BYTES: '0' });
+    const source = await writtenVolume('source', 24);
+    const backup = await makeBackup(api, source.id);
+    const restore = async (): Promise<string> =>
+      (await api.volume('POST', `/backups/${backup}/restore`, { restore: { volume_id: null } })).restore.volume_id;
+    const restored = await restore();
+    await service.ended;
+    disk.fill();
+    await truncate(join(disk.path, 'filler'), (await stat(join(disk.path, 'filler'))).size - 30 * mib);
+    await start({ STILLPOINT_BALLAST_BYTES: '0' });
+    await mustSettle(api, 'volumes', restored, 'error');
+    expect((await api.volume('GET', `/backups/${backup}`)).backup).toMatchObject({
+      status: 'available',
+      fail_reason: expect.stringMatching(
+        /^Not enough space for the restore: 24 MiB are needed, \d+ MiB are free beside the 16 MiB kept back\.$/,
+      ),
+    });
+    await disk.empty();
+    const again = await restore();
+    await mustSettle(api, 'volumes', again, 'available');
+    await mustHold(api, again, source.model);
+    await mustHold(api, source.id, source.model);
   });
 
   it.each([
