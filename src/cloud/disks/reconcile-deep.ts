@@ -72,7 +72,7 @@ const isAtRest = (row: LayerFacts, around: readonly LayerFacts[]): boolean =>
 
 function damaged(deps: DeepDeps, row: LayerFacts, damage: string, signal: AbortSignal): Suspicion {
   return {
-    key: `layer-damaged:deep:${row.id}`,
+    key: `layer-damaged:${row.id}`,
     kind: 'layer-damaged',
     subject: row.id,
     confirm: async () => (await closeCheck(deps, deps.database.sql, row, signal))?.damage !== undefined,
@@ -84,7 +84,7 @@ function damaged(deps: DeepDeps, row: LayerFacts, damage: string, signal: AbortS
 function leaking(deps: DeepDeps, row: LayerFacts, leakedBytes: number, signal: AbortSignal): Suspicion {
   const stillLeaks = async (sql: Sql): Promise<boolean> => ((await closeCheck(deps, sql, row, signal))?.leakedBytes ?? 0) > 0;
   return {
-    key: `space-leaked:deep:${row.id}`,
+    key: `space-leaked:${row.id}`,
     kind: 'space-leaked',
     subject: row.id,
     confirm: () => stillLeaks(deps.database.sql),

@@ -74,7 +74,7 @@ export interface DiskReport {
   };
   /** The worst first. */
   readonly findings: readonly Finding[];
-  /** How many more there are that the list has no room for. */
+  /** How many more there are that the list has no room for, and that were not repaired. */
   readonly unlisted: number;
   readonly trash: { readonly count: number; readonly bytes: number };
 }

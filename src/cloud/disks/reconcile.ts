@@ -63,6 +63,8 @@ interface Plan extends CheckOptions {
 
 interface Look {
   readonly suspicions: readonly Suspicion[];
+  /** Made once: it costs too much for a second time, and each of its suspicions confirms itself by reading again. */
+  readonly deep: readonly Suspicion[];
   readonly looked: DiskReport['looked'];
 }
 
@@ -94,22 +96,20 @@ export function createReconciler(deps: ReconcilerDeps): Reconciler {
         ...(await suspectRecords(database)),
         ...(await suspectWork(parts, rows, servedHomes)),
         ...(await suspectRecovered(parts)),
-        ...deep.suspicions,
       ],
+      deep: deep.suspicions,
       looked: { layerRows: rows.length, layerFiles: layers.length, servers: servers.count, deepLayers: deep.count },
     };
   }
 
   async function confirmed(plan: Plan): Promise<{ found: Suspicion[]; looked: Look['looked'] }> {
     const first = await look(plan);
-    if (first.suspicions.length === 0) return { found: [], looked: first.looked };
+    if (first.suspicions.length + first.deep.length === 0) return { found: [], looked: first.looked };
     await pause(deps.settleMs ?? defaultSettleMs, undefined, { signal: plan.signal });
-    // The deep look costs too much for a second time; each of its suspicions confirms itself by reading again.
     const second = await look({ ...plan, deep: false });
     const seen = new Set(first.suspicions.map(({ key }) => key));
-    const deep = plan.deep ? first.suspicions.filter(({ key }) => key.includes(':deep:')) : [];
     const found: Suspicion[] = [];
-    for (const suspicion of [...second.suspicions.filter(({ key }) => seen.has(key)), ...deep]) {
+    for (const suspicion of [...second.suspicions.filter(({ key }) => seen.has(key)), ...first.deep]) {
       plan.signal.throwIfAborted();
       if (await suspicion.confirm()) found.push(suspicion);
     }
@@ -133,15 +133,19 @@ export function createReconciler(deps: ReconcilerDeps): Reconciler {
     const startedAt = performance.now();
     const { found, looked } = await confirmed(plan);
     const findings: Finding[] = [];
-    for (const suspicion of found.slice(0, findingsMax)) {
+    let unlisted = 0;
+    for (const suspicion of found) {
       plan.signal.throwIfAborted();
-      findings.push(await settle(suspicion, plan));
+      const isListed = findings.length < findingsMax;
+      const finding = isListed || plan.repair ? await settle(suspicion, plan) : undefined;
+      if (isListed && finding !== undefined) findings.push(finding);
+      else if (finding?.isRepaired !== true) unlisted += 1;
     }
     return {
       tookMs: Math.round(performance.now() - startedAt),
       looked,
       findings: worstFirst(findings),
-      unlisted: Math.max(0, found.length - findingsMax),
+      unlisted,
       trash: await trash(),
     };
   }
