@@ -24,10 +24,10 @@ const emptyPerLeaf = 1;
 const leavesMax = 128;
 /** With so many chunks seen, it ends after `pleasantMs`. */
 const chunksEnough = 64;
-const pleasantMs = 10;
-/** On a disk that answers slowly it ends after `patientMs` with so many seen. */
-const chunksLeast = 16;
-const patientMs = 100;
+const pleasantMs = 5;
+/** In a process that has just begun, or on a disk that answers slowly, it ends after `patientMs` with so many seen. */
+const chunksLeast = 32;
+const patientMs = 30;
 /** Chunks anywhere that the disk calls empty. */
 const emptyOfChanges = 8;
 const emptyOfAll = 32;
@@ -78,11 +78,17 @@ export async function auditSample(subject: AuditSubject): Promise<AuditResult> {
     return await inRounds(chooseEmpty(random, ranges, endBytes, emptyOfAll), new EmptyAudit(new ChunkReader(reader)));
   }
   const auditor = new LeafAuditor(reader, base.tools.hasher, seed);
-  const places = [...chooseEmpty(random, ranges, endBytes, emptyOfChanges), ...chooseAllocated(random, ranges, leavesMax)];
+  const places = byTurns(chooseAllocated(random, ranges, leavesMax), chooseEmpty(random, ranges, endBytes, emptyOfChanges));
   const leafCount = new Set(places.map(leafOf)).size;
   const sample = { allocated: Math.max(chunksPerLeaf, Math.ceil(chunksEnough / leafCount)), empty: emptyPerLeaf };
   return await inRounds(places, new BaseAudit({ ...base, ranges, endBytes, auditor, sample }));
 }
+
+/** One of each, as long as there are both. */
+const byTurns = <T>(some: readonly T[], others: readonly T[]): T[] => [
+  ...some.flatMap((one, index) => [one, ...others.slice(index, index + 1)]),
+  ...others.slice(some.length),
+];
 
 const leafOf = (offsetBytes: number): number => Math.floor(offsetBytes / LEAF_BYTES);
 
