@@ -69,6 +69,17 @@ describe('openDisk', () => {
     disk.close();
   });
 
+  it('does not take a compressed cluster of one file for that of another at the same place', () => {
+    const layers = ['lower', 'upper'].map((name, i): DiskLayer => {
+      const path = join(dir, `packed-${name}.qcow2`);
+      qemu('qemu-img', 'create', '-q', '-f', 'qcow2', path, '128k');
+      qemu('qemu-io', '-f', 'qcow2', '-c', `write -c -P ${i + 1} ${i * 65_536} 64k`, path);
+      return { path, format: 'qcow2', sizeBytes: 131_072 };
+    });
+    const { bytes } = readAll(layers, 131_072, 65_536);
+    expect(bytes.equals(Buffer.concat([Buffer.alloc(65_536, 1), Buffer.alloc(65_536, 2)]))).toBe(true);
+  });
+
   it('refuses reads outside of the disk', () => {
     const path = join(dir, 'bounds.raw');
     writeFileSync(path, Buffer.alloc(4096, 9));
