@@ -71,8 +71,13 @@ export function createLayeredFiles(options: LayeredFilesOptions): LayeredFiles {
       room.release();
     }
   };
+  const durableHomes = new Set<string>();
   const makeHome = async (layer: Layer): Promise<void> => {
-    if ((await mkdir(paths.homeOf(layer), { recursive: true, mode: 0o700 })) !== undefined) await syncFolder(options.root);
+    const isNew = (await mkdir(paths.homeOf(layer), { recursive: true, mode: 0o700 })) !== undefined;
+    // One that was there may have been made by a process that died before it could sync.
+    if (!isNew && durableHomes.has(layer.home)) return;
+    await syncFolder(options.root);
+    durableHomes.add(layer.home);
   };
   /** What a new layer stands on must be there, and whole. A server that has it open right now keeps it so. */
   const requireWhole = async (layer: Layer | undefined): Promise<void> => {
