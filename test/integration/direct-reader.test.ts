@@ -97,7 +97,9 @@ async function checkDisk(disk: RandomDisk, wanted: Buffer, byQemu: ExtentSet): P
     const reader = openDisk(disk, partBytes === undefined ? options : { ...options, partBytes });
     try {
       checkReads(reader, wanted, random);
-      checkAllocated(reader.allocated(), wanted, byQemu, disk);
+      const allocated = reader.allocated();
+      checkAllocated(allocated, wanted, byQemu, disk);
+      if (!allocated.subtract(reader.allocated(65_536)).isEmpty) throw new Error('less is allocated in whole grains');
     } catch (error) {
       throw new Error(`${mode}, in parts of ${partBytes} bytes: ${error}`, { cause: error });
     } finally {

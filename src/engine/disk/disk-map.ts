@@ -14,6 +14,7 @@ const keptParts = 4;
 export class DiskMap {
   readonly sizeBytes: number;
   readonly #layers: readonly OpenLayer[];
+  readonly #layersWithTables: readonly OpenLayer[];
   /** A multiple of the cluster size of every layer. */
   readonly #partBytes: number;
   /** The one used last comes last. */
@@ -26,6 +27,7 @@ export class DiskMap {
   constructor(layers: readonly OpenLayer[], sizeBytes: number, partBytes?: number) {
     this.sizeBytes = sizeBytes;
     this.#layers = layers;
+    this.#layersWithTables = layers.filter((layer) => layer.allocated === undefined);
     const grainBytes = layers.reduce((largest, layer) => Math.max(largest, layer.grainBytes), grainBytesMin);
     this.#partBytes = Math.max(grainBytes, partBytes ?? grainBytes * grainsPerPart);
   }
@@ -41,7 +43,7 @@ export class DiskMap {
     return part;
   }
 
-  /** All parts that any layer says something about, ascending. */
+  /** All parts that the tables of any layer say something about, ascending. A raw layer has none: it may be all of the disk. */
   *parts(): Generator<ExtentMap, void, void> {
     for (let at = this.#nextContent(0); at < this.sizeBytes; ) {
       const part = this.#load(at);
@@ -51,7 +53,7 @@ export class DiskMap {
   }
 
   #nextContent(fromBytes: number): number {
-    return this.#layers.reduce((nearest, layer) => Math.min(nearest, contentAfter(layer, fromBytes)), this.sizeBytes);
+    return this.#layersWithTables.reduce((nearest, layer) => Math.min(nearest, contentAfter(layer, fromBytes)), this.sizeBytes);
   }
 
   #load(offsetBytes: number): ExtentMap {

@@ -67,22 +67,23 @@ function cacheableBytes(): number {
 }
 
 function allocatedOf(map: DiskMap, files: readonly DataFile[], grainBytes: number): ExtentSet {
-  const builder = ExtentSet.builder();
-  const seenRaw = ExtentSet.builder();
+  const data = ExtentSet.builder();
+  const zeroes = ExtentSet.builder();
   for (const part of map.parts()) {
     for (let i = 0; i < part.length; i += 1) {
-      const file = files[part.file(i)];
-      if (file === undefined) continue;
-      const start = Math.floor(part.start(i) / grainBytes) * grainBytes;
-      const end = Math.ceil(part.end(i) / grainBytes) * grainBytes;
-      (file.allocated === undefined ? builder : seenRaw).add(start, end);
+      const [start, end] = [part.start(i) / grainBytes, part.end(i) / grainBytes];
+      // What is allocated grows to whole grains, what is not shrinks.
+      if (part.file(i) === ZERO) zeroes.add(Math.ceil(start) * grainBytes, Math.floor(end) * grainBytes);
+      else if (files[part.file(i)]?.allocated === undefined) data.add(Math.floor(start) * grainBytes, Math.ceil(end) * grainBytes);
     }
   }
-  // Only the bottom can be raw, so that one set of notes is all there is.
-  const noted = files.find((file) => file.allocated !== undefined)?.allocated;
-  const own = builder.build();
-  const all = noted === undefined ? own : own.union(seenRaw.build().intersect(noted.alignTo(grainBytes)));
-  return all.clamp(map.sizeBytes);
+  return data.build().union(seenOfRaw(files, grainBytes).subtract(zeroes.build())).clamp(map.sizeBytes);
+}
+
+/** What was noted of a raw layer. Only the bottom can be one, and whatever is shorter above it hides its end. */
+function seenOfRaw([bottom, ...above]: readonly DataFile[], grainBytes: number): ExtentSet {
+  if (bottom?.allocated === undefined) return ExtentSet.empty;
+  return bottom.allocated.clamp(Math.min(...above.map((file) => file.sizeBytes), bottom.sizeBytes)).alignTo(grainBytes);
 }
 
 function createRead(map: DiskMap, files: readonly DataFile[]): DiskReader['readSync'] {
