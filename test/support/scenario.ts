@@ -69,7 +69,10 @@ export async function writeToVolume(api: Api, volumeId: string, model: string, b
 /** What a client does that lost its service on the way: it disconnects before it begins again. */
 export async function letGo(api: Api, volumeId: string): Promise<void> {
   const { volume } = await api.volume('GET', `/volumes/${volumeId}`);
+  const action = (body: object) => api.volume('POST', `/volumes/${volumeId}/action`, body);
   if (volume.status === 'in-use') await disconnect(api, volumeId);
+  if (volume.status === 'attaching') await action({ 'os-unreserve': null });
+  if (volume.status === 'detaching') await action({ 'os-detach': {} });
 }
 
 /** Compares every byte of a volume with a raw file that may be shorter: then the rest must be zeroes. */
