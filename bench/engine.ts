@@ -82,8 +82,8 @@ async function withMover<T>(name: string, use: (mover: DataMover) => Promise<T>,
 
 const session = (): string => randomBytes(16).toString('hex');
 const quiet = { signal: new AbortController().signal };
-const stored = ({ storedBytes, readBytes }: BackupOutcome): string =>
-  `read ${(readBytes / 1e6).toFixed(0)} MB, stored ${(storedBytes / 1e6).toFixed(1)} MB`;
+const stored = ({ storedBytes, readBytes, baseProblem }: BackupOutcome): string =>
+  `${baseProblem === undefined ? '' : `${baseProblem}! `}read ${(readBytes / 1e6).toFixed(0)} MB, stored ${(storedBytes / 1e6).toFixed(1)} MB`;
 
 function orderOf(repository: RepositoryAddress, dataset: Dataset, base?: BackupOutcome, changed = ExtentSet.empty): BackupOrder {
   const { imagePath: path, sizeBytes } = dataset;
@@ -128,18 +128,16 @@ async function engineRound(dataset: Dataset, round: number): Promise<void> {
     },
     stored,
   );
+  // Each starts from the one before: the audit of a backup notices changes that it is not told of.
+  let last = full;
   for (const shape of ['scattered', 'runs'] as const) {
     const changed = changeDataset(dataset, shape, 0.02, round);
-    const next = await withMover(
-      `incremental 2 % ${shape}`,
-      (mover) => mover.backup(orderOf(repository, dataset, full, changed), quiet),
-      stored,
-    );
+    last = await withMover(`incremental 2 % ${shape}`, (mover) => mover.backup(orderOf(repository, dataset, last, changed), quiet), stored);
     if (shape !== 'scattered') continue;
     await restoreOntoFigures(repository, dataset, full, changed);
-    await warmFigures(repository, dataset, next, round);
+    last = await warmFigures(repository, dataset, last, round);
   }
-  await withMover('unchanged', (mover) => mover.backup(orderOf(repository, dataset, full), quiet), stored);
+  await withMover('unchanged', (mover) => mover.backup(orderOf(repository, dataset, last), quiet), stored);
   await withMover('restore to a new file', (mover) =>
     mover.restore(
       { repository, domain: 'bench', session: full.session, targetPath: target.path, targetSizeBytes: target.sizeBytes },
@@ -177,7 +175,7 @@ async function restoreOntoFigures(
   }
 }
 
-async function warmFigures(repository: RepositoryAddress, dataset: Dataset, base: BackupOutcome, round: number): Promise<void> {
+async function warmFigures(repository: RepositoryAddress, dataset: Dataset, base: BackupOutcome, round: number): Promise<BackupOutcome> {
   const mover = createDataMover({ entryPath, log });
   let last = await mover.backup(orderOf(repository, dataset, base), quiet);
   for (const [name, fraction] of [
@@ -190,6 +188,7 @@ async function warmFigures(repository: RepositoryAddress, dataset: Dataset, base
     note(name, performance.now() - startedMs, stored(last));
   }
   await mover.stop();
+  return last;
 }
 
 function toolsRound(dataset: Dataset, round: number): void {
