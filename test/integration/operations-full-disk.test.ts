@@ -4,7 +4,7 @@
  * disk itself are as they were, no file is left over, and with space again the same operation works.
  */
 import { randomBytes, randomUUID } from 'node:crypto';
-import { mkdtemp, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
@@ -23,8 +23,8 @@ let disk: SmallDisk;
 let work: string;
 let cloud: WholeCloud;
 const caller = projectCaller('project');
-/** Raw disks of 1 GiB: zeroes; random bytes at the beginning; other ones. */
-const models = { blank: '', first: '', second: '' };
+/** Raw disks of 1 GiB: zeroes; random bytes at the beginning; other ones; the first, and the others behind them. */
+const models = { blank: '', first: '', second: '', both: '' };
 let bystander: string;
 
 /** `done`, or why it failed. */
@@ -73,8 +73,8 @@ async function disconnect(id: string): Promise<void> {
   await cloud.volumes.detach(caller, id, null);
 }
 
-async function writeThrough(uri: string, model: keyof typeof models, format = 'raw'): Promise<void> {
-  await mustRun('qemu-io', ['-f', format, '-c', `write -q -s ${join(work, `${model}.head`)} 0 ${dataBytes}`, '-c', 'flush', uri]);
+async function writeThrough(uri: string, model: keyof typeof models, format = 'raw', at = 0): Promise<void> {
+  await mustRun('qemu-io', ['-f', format, '-c', `write -q -s ${join(work, `${model}.head`)} ${at} ${dataBytes}`, '-c', 'flush', uri]);
 }
 
 async function disconnectAfter(id: string, uri: string): Promise<void> {
@@ -83,8 +83,8 @@ async function disconnectAfter(id: string, uri: string): Promise<void> {
 }
 
 /** Into the file, which nobody has open: a connection takes much longer. */
-async function write(id: string, model: keyof typeof models): Promise<void> {
-  await writeThrough(await topOf(id), model, 'qcow2');
+async function write(id: string, model: keyof typeof models, at = 0): Promise<void> {
+  await writeThrough(await topOf(id), model, 'qcow2', at);
 }
 
 /** Compares a disk that nobody has open, or the one behind an address, with a model. */
@@ -205,6 +205,22 @@ async function restoreOutcome(backupId: string, volumeId: string): Promise<Outco
   if (status === 'available') return 'done';
   expect(status).toMatch(/^error/);
   return { failed: (await cloud.backups.get(caller, backupId)).failReason ?? 'unknown' };
+}
+
+async function settledSnapshot(volumeId: string): Promise<string> {
+  const id = await newSnapshot(volumeId);
+  expect(await cloud.settled('snapshots', id)).toBe('available');
+  return id;
+}
+
+/** Two layers are left of a volume without snapshots, or the log says why not. */
+async function mergeOutcome(volumeId: string, warningsBefore: number): Promise<Outcome> {
+  const layersLeft = async () => (await readdir(join(cloud.paths.volumes, volumeId))).filter((name) => name.endsWith('.qcow2')).length;
+  const complaint = () => cloud.warnings.slice(warningsBefore).find((message) => /merge/.test(message));
+  await expect.poll(async () => complaint() !== undefined || (await layersLeft()) === 2, { timeout: 30_000, interval: 20 }).toBe(true);
+  const reason = complaint();
+  if (reason === undefined) return 'done';
+  return { failed: reason };
 }
 
 const operations: readonly Operation[] = [
@@ -362,6 +378,27 @@ const operations: readonly Operation[] = [
     },
   },
   {
+    name: 'the merge of layers',
+    async prepare() {
+      const id = await newVolume('first');
+      const snapshots = [await settledSnapshot(id)];
+      await write(id, 'second', dataBytes);
+      snapshots.push(await settledSnapshot(id));
+      return {
+        async run() {
+          // Later attempts only have it looked at again.
+          const gone = snapshots.splice(0);
+          if (gone.length === 0) gone.push(await settledSnapshot(id));
+          const before = cloud.warnings.length;
+          for (const snapshot of gone) await cloud.snapshots.delete(caller, snapshot);
+          return await mergeOutcome(id, before);
+        },
+        unharmed: () => mustHold(id, 'both'),
+        verify: () => mustHold(id, 'both'),
+      };
+    },
+  },
+  {
     name: 'the deletion of a volume and an image',
     alwaysWorks: true,
     async prepare() {
@@ -442,6 +479,8 @@ async function cleanUp(): Promise<void> {
     await cloud.images.delete(caller, id);
     await cloud.settled('images', id);
   }
+  // What goes later would make space in the next attempt.
+  await cloud.mustHaveNoStrays();
 }
 
 describe.runIf(mayMount)('a file system that becomes full', { timeout: 300_000 }, () => {
@@ -453,6 +492,7 @@ describe.runIf(mayMount)('a file system that becomes full', { timeout: 300_000 }
       await makeModel(model, heads.get(model) as Buffer);
     }
     await makeModel('blank', Buffer.alloc(0));
+    await makeModel('both', Buffer.concat([await head('first'), await head('second')]));
     disk = await makeSmallDisk(128);
     cloud = await startWholeCloud(join(disk.path, 's'));
     bystander = await newVolume('first');

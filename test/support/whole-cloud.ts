@@ -6,7 +6,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { sql } from 'kysely';
 import { expect } from 'vitest';
 import type { Caller } from '../../src/cloud/identity/caller.ts';
-import { silentLog } from '../../src/lib/log.ts';
+import { type Log, silentLog } from '../../src/lib/log.ts';
 import { type Cloud, composeCloud } from '../../src/main/compose.ts';
 import { readConfig } from '../../src/main/config.ts';
 import { makeStateDir, type StatePaths } from '../../src/main/state-dir.ts';
@@ -15,6 +15,8 @@ import { type TestDatabase, testDatabase } from './database.ts';
 export interface WholeCloud extends Cloud {
   readonly held: TestDatabase;
   readonly paths: StatePaths;
+  /** What was logged as a warning. */
+  readonly warnings: readonly string[];
   /** The status of a row, or `gone`, once no job works on it any more. */
   settled(table: Table, id: string): Promise<string>;
   /** Every row is where no job has to bring it. */
@@ -41,8 +43,13 @@ export async function startWholeCloud(stateDir: string): Promise<WholeCloud> {
   };
   const paths = makeStateDir(config);
   const held = await testDatabase();
+  const warnings: string[] = [];
+  const log: Log = {
+    ...silentLog,
+    warn: (fields: { error?: unknown }, message: string) => void warnings.push(`${message}: ${fields.error}`),
+  };
   const ballast = { figures: async () => ({ sizeBytes: 0, presentBytes: 0 }) };
-  const cloud = await composeCloud({ config, paths, ...held, ballast, log: silentLog });
+  const cloud = await composeCloud({ config, paths, ...held, ballast, log });
   const [repositoryPath, keyFile] = [join(paths.repositories, 'default'), join(paths.keys, 'default.key')];
   await mkdir(paths.images, { recursive: true });
   await cloud.prepare({ adminPassword: 'secret', repositoryPath, keyFile });
@@ -60,6 +67,7 @@ export async function startWholeCloud(stateDir: string): Promise<WholeCloud> {
     ...cloud,
     held,
     paths,
+    warnings,
     async settled(table, id) {
       await until(async () => !transient.has(await statusOf(table, id)) && !(await unfinished(id)), `${table} ${id} to settle`);
       return await statusOf(table, id);

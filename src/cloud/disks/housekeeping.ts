@@ -28,7 +28,7 @@ export interface Housekeeping {
 
 /** Long enough that a cascade of deletions is one run, short enough that space comes back at once. */
 const nudgeDelayMs = 250;
-/** After a run that failed, say because the disk is full. */
+/** After a run that failed, or met a full disk: not all space is freed by us, so that we would hear of it. */
 const retryDelayMs = 60_000;
 
 /** Whether merges that were postponed are tried, too. */
@@ -89,6 +89,7 @@ export function createHousekeeping(deps: {
   /** A merge makes the next one of its chain possible. One that could not be done now is not tried again in this run. */
   async function mergeAll(sql: Sql, how: Eagerness): Promise<void> {
     const refused = new Set<string>();
+    let lacksSpace = false;
     for (;;) {
       const layers = await loadTidyLayers(sql);
       postponed.keep(layers.map(({ id }) => id));
@@ -99,11 +100,13 @@ export function createHousekeeping(deps: {
       await clearDuring(merging, sql, [next.older, next.younger, next.child]);
       const outcome = await merging;
       if (outcome !== 'merged') refused.add(next.younger.id);
+      lacksSpace ||= outcome === 'no-space';
       if (outcome === 'interrupted') postponed.postpone(next.younger.id);
       else postponed.forget(next.younger.id);
     }
     const dueInMs = postponed.dueInMs();
     if (dueInMs !== undefined) nudgeIn(dueInMs);
+    if (lacksSpace) nudgeIn(retryDelayMs);
   }
 
   async function clearDuring(merging: Promise<unknown>, sql: Sql, layers: readonly LayerRow[]): Promise<void> {

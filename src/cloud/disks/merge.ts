@@ -27,8 +27,11 @@ import { type DiskState, deleteLayer, type LayerRow, layerOf, loadDisk } from '.
 import type { Sql, VolumeLocks } from './locks.ts';
 import { ensureJournalsOn, type MergePlan, mark, record, unmark } from './merge-rows.ts';
 
-/** `interrupted`: somebody needs the disk more urgently, so that it is worth another attempt later. `refused`: it would fail again. */
-export type MergeOutcome = 'merged' | 'interrupted' | 'refused';
+/**
+ * `interrupted`: somebody needs the disk more urgently, so that it is worth another attempt later. `no-space`: another attempt is worth it whenever there
+ * may be some. `refused`: it would fail again.
+ */
+export type MergeOutcome = 'merged' | 'interrupted' | 'no-space' | 'refused';
 
 export interface Merges {
   run(plan: MergePlan): Promise<MergeOutcome>;
@@ -67,7 +70,7 @@ export function createMerges({ database, backend, locks, journals, follow, log }
 
   async function begin(plan: MergePlan, volumeId: string | undefined, signal: AbortSignal): Promise<MergeOutcome> {
     const space = await takeSpace(plan);
-    if (space === undefined) return 'refused';
+    if (space === undefined) return 'no-space';
     try {
       await ensureJournalsOn(plan, database.sql, journals);
       const { server } = plan;
@@ -139,7 +142,7 @@ export function createMerges({ database, backend, locks, journals, follow, log }
   function failed({ younger }: MergePlan, error: unknown, signal: AbortSignal): MergeOutcome {
     if (signal.aborted) return 'interrupted';
     log.warn({ layerId: younger.id, error: messageOf(error) }, 'a layer could not be merged');
-    return 'refused';
+    return error instanceof SpaceError ? 'no-space' : 'refused';
   }
 
   async function complete(sql: Sql, plan: MergePlan): Promise<MergeOutcome> {

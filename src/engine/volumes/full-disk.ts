@@ -3,7 +3,7 @@ import { SpaceError } from '../space/contract.ts';
 import type { VolumeBackend } from './contract.ts';
 
 const fullCodes: ReadonlySet<unknown> = new Set(['ENOSPC', 'EDQUOT']);
-const fullWords = /No space left on device|Disk quota exceeded/;
+const fullWords = /No space left|Disk quota exceeded/;
 const causesMax = 5;
 
 /** The same backend; what its calls throw because the disk is full comes out as a `SpaceError`. */

@@ -128,7 +128,12 @@ export function progressReporter(onProgress: CallOptions['onProgress']): (doneBy
 
 async function standOn(deps: MergeDeps, child: LayerFile, below: Layer): Promise<void> {
   if ((await backingOf(deps, child))?.path === deps.paths.fileOf(below).path) return;
-  await deps.tools.rebase(child, { name: deps.paths.backingNameOf(below), format: below.format });
+  try {
+    await deps.tools.rebase(child, { name: deps.paths.backingNameOf(below), format: below.format });
+  } catch (error) {
+    // The tool writes the whole first cluster; on a full disk it fails at the unused rest of it, when the header is there already.
+    if ((await backingOf(deps, child))?.path !== deps.paths.fileOf(below).path) throw error;
+  }
   await syncFile(child.path);
 }
 
