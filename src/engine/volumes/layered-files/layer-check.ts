@@ -10,7 +10,7 @@ import type { LayerCheck, LayerInventory } from '../inventory-contract.ts';
 import { asFileName, blockNode, workingDirOf } from './block-nodes.ts';
 import type { LayerFile, LayerPaths } from './layer-paths.ts';
 import { nameOf } from './offline-tools.ts';
-import type { OpenMarks } from './open-marks.ts';
+import { isLocked, type OpenMarks } from './open-marks.ts';
 
 export interface LayerCheckDeps {
   readonly paths: LayerPaths;
@@ -81,7 +81,5 @@ async function requireThere(file: LayerFile): Promise<void> {
   });
   if (stats === undefined) throw new VolumeBackendError('missing-layer', `${nameOf(file)} does not exist`);
 }
-
-const isLocked = (error: unknown): boolean => error instanceof ProcessError && /Failed to get .*lock/.test(error.result?.stderr ?? '');
 
 const firstLine = ({ result, message }: ProcessError): string => `qemu-img check fails: ${result?.stderr.trim().split('\n')[0] ?? message}`;

@@ -6,8 +6,9 @@
  * whoever finds the mark of a program that is gone repairs the layer before anything else happens to it.
  */
 import { readFile, rm } from 'node:fs/promises';
+import { setTimeout as pause } from 'node:timers/promises';
 import { replaceBytesDurably } from '../../../lib/durable-files.ts';
-import { isProcessAlive } from '../../../lib/processes.ts';
+import { isProcessAlive, ProcessError } from '../../../lib/processes.ts';
 import type { Confinement } from '../../confinement/run-confined.ts';
 import { VolumeBackendError } from '../errors.ts';
 import { asFileName, blockNode, workingDirOf } from './block-nodes.ts';
@@ -73,7 +74,28 @@ export function createOpenMarks(paths: LayerPaths, confinement: Confinement): Op
   return marks;
 }
 
+/** A program whose first thread has ended keeps its locks until the last one has, a moment later. */
+const lockLingersMs = 5_000;
+const lockPauseMs = 20;
+
 async function repairLeaks(confinement: Confinement, file: LayerFile): Promise<void> {
+  const until = performance.now() + lockLingersMs;
+  for (;;) {
+    try {
+      await repairLeaksOnce(confinement, file);
+      return;
+    } catch (error) {
+      if (!isLocked(error) || performance.now() > until) throw error;
+      await pause(lockPauseMs);
+    }
+  }
+}
+
+/** Whether a tool of QEMU found that another program has the file open. */
+export const isLocked = (error: unknown): boolean =>
+  error instanceof ProcessError && /Failed to get .*lock/.test(error.result?.stderr ?? '');
+
+async function repairLeaksOnce(confinement: Confinement, file: LayerFile): Promise<void> {
   const node = blockNode(file, { access: 'writable', backing: null });
   await confinement.run({
     command: 'qemu-img',
