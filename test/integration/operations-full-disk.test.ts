@@ -213,6 +213,15 @@ async function settledSnapshot(volumeId: string): Promise<string> {
   return id;
 }
 
+/** Gives up the names of all layers but the top; when they have none any more, has the volume looked at again. */
+async function merge(id: string, snapshots: string[]): Promise<Outcome> {
+  const gone = snapshots.splice(0);
+  if (gone.length === 0) gone.push(await settledSnapshot(id));
+  const before = cloud.warnings.length;
+  for (const snapshot of gone) await cloud.snapshots.delete(caller, snapshot);
+  return await mergeOutcome(id, before);
+}
+
 /** Two layers are left of a volume without snapshots, or the log says why not. */
 async function mergeOutcome(volumeId: string, warningsBefore: number): Promise<Outcome> {
   const layersLeft = async () => (await readdir(join(cloud.paths.volumes, volumeId))).filter((name) => name.endsWith('.qcow2')).length;
@@ -384,17 +393,26 @@ const operations: readonly Operation[] = [
       const snapshots = [await settledSnapshot(id)];
       await write(id, 'second', dataBytes);
       snapshots.push(await settledSnapshot(id));
+      return { run: () => merge(id, snapshots), unharmed: () => mustHold(id, 'both'), verify: () => mustHold(id, 'both') };
+    },
+  },
+  {
+    name: 'the merge of layers of a connected volume',
+    async prepare() {
+      const id = await newVolume('first');
+      const uri = await connect(id);
+      const snapshots = [await settledSnapshot(id)];
+      await writeThrough(uri, 'second', 'raw', dataBytes);
+      snapshots.push(await settledSnapshot(id));
       return {
-        async run() {
-          // Later attempts only have it looked at again.
-          const gone = snapshots.splice(0);
-          if (gone.length === 0) gone.push(await settledSnapshot(id));
-          const before = cloud.warnings.length;
-          for (const snapshot of gone) await cloud.snapshots.delete(caller, snapshot);
-          return await mergeOutcome(id, before);
+        run: () => merge(id, snapshots),
+        unharmed: () => mustHold(id, 'both', uri),
+        async verify() {
+          await mustHold(id, 'both', uri);
+          await disconnect(id);
+          await mustHold(id, 'both');
+          await mustRun('qemu-img', ['check', '-q', await topOf(id)]);
         },
-        unharmed: () => mustHold(id, 'both'),
-        verify: () => mustHold(id, 'both'),
       };
     },
   },

@@ -7,7 +7,7 @@
  *  2. the job copies. `younger` hides what becomes of `older`, so the disk and all points above read as before. When it is done the job waits:
  *     without us the daemon never changes its chain;
  *  3. `older` is made durable, while clients go on;
- *  4. the job is finalised: the header of `child` names `older`, and `younger` is out of the chain. Then its node is closed;
+ *  4. the space that the header of `child` takes is made sure of; then the job is finalised: the header of `child` names `older`, and `younger` is out of the chain. Then its node is closed;
  *  5. `older` and `child` are made durable, and the notes exact. The caller records it and removes the file of `younger`.
  * A repeat asks the daemon how far it came and goes on from there. When the daemon dies instead, nothing has happened: chains are opened by
  * our lists, in which `younger` still hides `older`; the mark has `older` repaired.
@@ -25,6 +25,7 @@ import { VolumeBackendError } from '../errors.ts';
 import { nodeNamesOf } from './block-nodes.ts';
 import { queryJobs, readGraph } from './export-graph.ts';
 import { type ExportDeps, withMonitor } from './exports.ts';
+import { takeHeaderSpace } from './header-space.ts';
 import type { LayerFile } from './layer-paths.ts';
 import { exists, progressReporter, rewriteNotes } from './merge.ts';
 import { endJobs, untilConcluded } from './merge-jobs.ts';
@@ -157,6 +158,8 @@ async function complete(merge: LiveMerge, options: CallOptions): Promise<void> {
     await untilCopied(merge, options);
     await untilAborted(options.signal, syncFile(files.older.path));
     crashPoint('live-merge:copied');
+    await takeHeaderSpace(files.child);
+    crashPoint('live-merge:ready');
     await merge.ask(async (monitor) => {
       await monitor.execute('job-finalize', { id: jobId }, { timeoutMs: finaliseTimeoutMs });
       const { error } = await untilConcluded(monitor, jobId);
