@@ -129,7 +129,8 @@ function spaceFinding({ stateDir, diskReserveBytes, ballastBytes, isRoot }: Conf
   const freeBytes = bavail * bsize;
   const onlyRootsBytes = (bfree - bavail) * bsize;
   // Disks that are written to by root's processes can take it, PostgreSQL cannot: then the ballast is too small to help.
-  const warning = isRoot && onlyRootsBytes > ballastBytes ? `; ${formatBytes(onlyRootsBytes)} more only for root, see docs/operations/space.md` : '';
+  const warning =
+    isRoot && onlyRootsBytes > ballastBytes ? `; ${formatBytes(onlyRootsBytes)} more only for root, see docs/operations/space.md` : '';
   const detail = `${formatBytes(freeBytes)} free, ${formatBytes(diskReserveBytes)} of it are kept back${warning}`;
   if (freeBytes > diskReserveBytes) return { check: 'space', ok: true, detail };
   return { check: 'space', ok: false, detail, fix: `make space below ${stateDir}, or lower STILLPOINT_DISK_RESERVE_BYTES` };
