@@ -4,6 +4,7 @@
  */
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
+import { existsSync } from 'node:fs';
 import { mkdir, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Mark, Order, Reply } from './messages.ts';
@@ -26,7 +27,7 @@ export interface PowerCutDisk {
 }
 
 /** Only root may mount; machines without `/dev/fuse` cannot. */
-export const canCutPower = (): boolean => process.getuid?.() === 0;
+export const canCutPower = (): boolean => process.getuid?.() === 0 && existsSync('/dev/fuse');
 
 export async function startPowerCutDisk(folder: string): Promise<PowerCutDisk> {
   await mkdir(folder, { recursive: true });
