@@ -3,9 +3,9 @@
  * connected, and while their client writes; and what a merge in the background does to the writes of that client.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { seededRandom } from '../src/lib/random.ts';
 import type { Api } from '../test/support/api.ts';
 import { connectNbd, type NbdClient, socketPathOf } from '../test/support/nbd-client.ts';
-import { randomFrom } from '../test/support/random.ts';
 import { connect, disconnect, makeSnapshot, makeVolume } from '../test/support/scenario.ts';
 import { type Latency, summarise } from './latencies.ts';
 import { untilAvailable } from './subject.ts';
@@ -88,7 +88,7 @@ interface Writer {
 /** Batches of random blocks, a flush behind each, at a pace that leaves the disk room. */
 function startWriter(client: NbdClient): Writer {
   const times: number[] = [];
-  const random = randomFrom(1);
+  const random = seededRandom(1);
   const block = Buffer.alloc(blockBytes);
   let running = true;
   const writing = (async () => {
@@ -121,7 +121,7 @@ const observedMs = 5_000;
 export async function measureWritesDuringMerges(api: Api): Promise<Latency[]> {
   const volumeId = await makeVolume(api, { size: 100 });
   return await connected(api, volumeId, async (client) => {
-    const random = randomFrom(2);
+    const random = seededRandom(2);
     const ids: string[] = [];
     for (let layer = 0; layer < mergedLayers; layer += 1) {
       for (let done = 0; done < writesPerLayer; done += writesInFlight) {

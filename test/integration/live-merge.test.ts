@@ -7,9 +7,9 @@ import { layerContent } from '../../src/engine/disk/layer-content.ts';
 import type { LayerFile } from '../../src/engine/disk/load-layer.ts';
 import { newId } from '../../src/lib/ids.ts';
 import { waitForEnd } from '../../src/lib/processes.ts';
+import { seededRandom } from '../../src/lib/random.ts';
 import { applyTo, type DiskTree, diskBytes, makeDiskTree, mib, type Write, writeThrough } from '../support/disk-tree.ts';
 import { connectNbd } from '../support/nbd-client.ts';
-import { randomFrom } from '../support/random.ts';
 
 /** Merging the layers of a volume that stays connected. */
 
@@ -88,7 +88,7 @@ describe('a volume that stays connected', () => {
     await start();
     const seed = Math.floor(Math.random() * 2 ** 31);
     console.log(`seed ${seed}`);
-    const random = randomFrom(seed);
+    const random = seededRandom(seed);
     const pick = (limit: number): number => Math.floor(random() * limit);
     const volume = await connected();
     const client = await connectNbd(volume.socketPath);

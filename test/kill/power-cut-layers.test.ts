@@ -17,9 +17,9 @@ import type { DiskExport, Layer, LayerChain, VolumeBackend } from '../../src/eng
 import { createLayeredFiles } from '../../src/engine/volumes/layered-files/create-layered-files.ts';
 import { syncFolder } from '../../src/lib/durable-files.ts';
 import { silentLog } from '../../src/lib/log.ts';
+import { seededRandom } from '../../src/lib/random.ts';
 import { connectNbd, type NbdClient } from '../support/nbd-client.ts';
 import { canCutPower, type PowerCutDisk, startPowerCutDisk } from '../support/power-cut/power-cut-disk.ts';
-import { randomFrom } from '../support/random.ts';
 
 const run = promisify(execFile);
 const seed = Number(process.env.STILLPOINT_TEST_SEED ?? Date.now() % 2 ** 31);
@@ -47,7 +47,7 @@ describe.skipIf(!canCutPower())('power cuts', () => {
   let disk: PowerCutDisk;
   let backend: VolumeBackend;
   const expectations: Expectation[] = [];
-  const random = randomFrom(seed);
+  const random = seededRandom(seed);
 
   const backendAt = (root: string): VolumeBackend =>
     createLayeredFiles({

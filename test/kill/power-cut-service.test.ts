@@ -8,13 +8,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
+import { seededRandom } from '../../src/lib/random.ts';
 import { type Answer, type Api, signIn } from '../support/api.ts';
 import { testDatabase } from '../support/database.ts';
 import type { TestDatabase } from '../support/database-server.ts';
 import { connectNbd, type NbdClient, socketPathOf } from '../support/nbd-client.ts';
 import { canCutPower, type PowerCutDisk, startPowerCutDisk } from '../support/power-cut/power-cut-disk.ts';
 import { processes } from '../support/processes.ts';
-import { randomFrom } from '../support/random.ts';
 import { connect, disconnect, letGo, makeBackup, makeSnapshot, makeVolume, mustBecomeQuiet, mustSettle } from '../support/scenario.ts';
 import { removeStateDir, type ServiceUnderTest, startServiceUnderTest } from '../support/service.ts';
 
@@ -28,7 +28,7 @@ const operationsPerRun = 40;
 const cutWithinMs = 2_500;
 
 describe.skipIf(!canCutPower())('power cuts of a whole service', () => {
-  const random = randomFrom(seed);
+  const random = seededRandom(seed);
   const pick = (count: number): number => Math.floor(random() * count);
   let parent: string;
   let disk: PowerCutDisk;

@@ -3,11 +3,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { seededRandom } from '../../src/lib/random.ts';
 import { type Answer, type Api, signIn } from '../support/api.ts';
 import { mustRun } from '../support/clients.ts';
 import { scatteredBlocks, writeBlocks } from '../support/disks.ts';
 import { processes } from '../support/processes.ts';
-import { randomFrom } from '../support/random.ts';
 import {
   connect,
   disconnect,
@@ -32,7 +32,7 @@ const mib = 1 << 20;
 const dataMib = 512;
 const dataBytes = dataMib * mib;
 const seed = Number(process.env.STILLPOINT_TEST_SEED ?? Date.now() % 2 ** 31);
-const random = randomFrom(seed);
+const random = seededRandom(seed);
 let kills = 0;
 
 let stateDir: string;

@@ -1,4 +1,4 @@
-import { randomFrom } from './random.ts';
+import { seededRandom } from '../../src/lib/random.ts';
 
 /** Choices that a seed determines. */
 export interface Dice {
@@ -9,7 +9,7 @@ export interface Dice {
 }
 
 export function dice(seed: number): Dice {
-  const next = randomFrom(seed);
+  const next = seededRandom(seed);
   const below = (limit: number): number => Math.floor(next() * Math.max(1, limit));
   return {
     below,

@@ -1,11 +1,11 @@
 /** Choices of a seed. */
-import { randomFrom } from '../support/random.ts';
+import { seededRandom } from '../../src/lib/random.ts';
 
 export class RandomSource {
   readonly #next: () => number;
 
   constructor(seed: number) {
-    this.#next = randomFrom(seed);
+    this.#next = seededRandom(seed);
   }
 
   /** A whole number from 0 to below `limit`. */

@@ -18,8 +18,8 @@ import {
   errorOf,
   readOptionReply,
 } from '../../../test/support/nbd-words.ts';
-import { randomFrom } from '../../../test/support/random.ts';
 import { silentLog } from '../../lib/log.ts';
+import { seededRandom } from '../../lib/random.ts';
 import type { BlockDevice, DevicePiece } from './block-device.ts';
 import { command, commandFlag, nbdError, option, optionReply, transmissionFlag } from './nbd-protocol.ts';
 import { type NbdServer, type NbdServerOptions, serveNbd } from './nbd-server.ts';
@@ -38,7 +38,7 @@ interface BufferDevice extends BlockDevice {
 }
 
 /** A disk in one buffer, whose calls take a random number of turns: answers come in another order than requests. */
-function bufferDevice(overrides: Partial<BlockDevice> = {}, random = randomFrom(1)): BufferDevice {
+function bufferDevice(overrides: Partial<BlockDevice> = {}, random = seededRandom(1)): BufferDevice {
   const content = Buffer.alloc(diskBytes);
   const calls = { read: 0, write: 0, zero: 0, trim: 0, flush: 0, describe: 0 };
   const call = async (name: keyof typeof calls): Promise<void> => {
@@ -153,7 +153,7 @@ describe('an NBD server', () => {
     const device = bufferDevice();
     const { uri, server } = await serve(device);
     const source = join(dir, 'source');
-    const random = randomFrom(2);
+    const random = seededRandom(2);
     writeFileSync(source, Buffer.concat([Buffer.from(Array.from({ length: 4 * mib }, () => random() * 256)), Buffer.alloc(4 * mib)]));
     await run('nbdcopy', ['--flush', source, uri]);
     expect(device.content.equals(readFileSync(source))).toBe(true);
@@ -248,7 +248,7 @@ describe('an NBD server', () => {
     const shareBytes = Math.floor(diskBytes / clientCount / 4096) * 4096;
     const seed = Number(process.env.STILLPOINT_TEST_SEED ?? Math.floor(Math.random() * 2 ** 31));
     process.stdout.write(`NBD clients at once: STILLPOINT_TEST_SEED=${seed}\n`);
-    const random = randomFrom(seed);
+    const random = seededRandom(seed);
     const device = bufferDevice({}, random);
     const { path } = await serve(device);
     const model = Buffer.alloc(diskBytes);

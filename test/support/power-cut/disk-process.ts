@@ -8,7 +8,7 @@ import { close, closeSync, ftruncateSync, linkSync, mkdirSync, open, openSync, r
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import { randomFrom } from '../random.ts';
+import { seededRandom } from '../../../src/lib/random.ts';
 import { DiskServer } from './disk-server.ts';
 import { afterPowerCut, copyOf, type DiskState, emptyState, fileOf, isFolder, pageBytes, rootNode } from './disk-state.ts';
 import { encodeReply, parseRequest, requestBytesMax } from './fuse-protocol.ts';
@@ -99,14 +99,14 @@ async function carryOut(order: Order): Promise<Reply['value']> {
       return server.log.length;
     case 'on':
       await unmount();
-      base = afterPowerCut(base, server.log, server.log.length, randomFrom(order.seed));
+      base = afterPowerCut(base, server.log, server.log.length, seededRandom(order.seed));
       server = new DiskServer(copyOf(base));
       serving = await mount();
       return 0;
     case 'marks':
       return server.log.flatMap((operation, i) => (operation.kind === 'mark' ? [{ text: operation.text, count: i + 1 }] : []));
     case 'write out':
-      writeOut(afterPowerCut(base, server.log, order.count, randomFrom(order.seed)), order.folder);
+      writeOut(afterPowerCut(base, server.log, order.count, seededRandom(order.seed)), order.folder);
       return 0;
     case 'stop':
       await unmount();
