@@ -1,6 +1,8 @@
 /** A small cloud, what compares its disks with its rows, and hands that break things. */
 import { copyFile, rename } from 'node:fs/promises';
+import { setTimeout as pause } from 'node:timers/promises';
 import { sql as query } from 'kysely';
+import { createVolumeLocks } from '../../src/cloud/disks/locks.ts';
 import { createReconciler, type Reconciler, type ReconcilerDeps } from '../../src/cloud/disks/reconcile.ts';
 import type { DiskReport, Finding } from '../../src/cloud/disks/reconcile-service.ts';
 import type { Volume } from '../../src/cloud/volumes/service.ts';
@@ -29,6 +31,8 @@ export interface BrokenCloud {
   plantUnknown(like: LayerName): Promise<LayerName>;
   /** Runs SQL without foreign keys, as a damaged database would look. */
   breakRows(statement: string): Promise<void>;
+  /** Housekeeping believes the rows: while they are broken it would remove what they do not name. */
+  withoutHousekeeping(work: () => Promise<void>): Promise<void>;
   serve(volumeId: string): Promise<{ processId: number; socketPath: string; exportId: string }>;
   stop(): Promise<void>;
 }
@@ -56,6 +60,7 @@ export async function startBrokenCloud(): Promise<BrokenCloud> {
       ...changes,
     });
   const reconciler = reconcilerWith({});
+  const locks = createVolumeLocks(database);
   const placeOf = (layer: LayerName): string => cloud.backend.inventory.placeOf(layer);
 
   return {
@@ -94,6 +99,13 @@ export async function startBrokenCloud(): Promise<BrokenCloud> {
         await query`SET LOCAL session_replication_role = replica`.execute(tx);
         await query.raw(statement).execute(tx);
       });
+    },
+    async withoutHousekeeping(work) {
+      const workAlone = async (): Promise<true> => {
+        await work();
+        return true;
+      };
+      while ((await locks.tryTidy(workAlone)) === undefined) await pause(20);
     },
     async serve(volumeId) {
       const { socketPath } = await cloud.disks.openExport(volumeId, { readOnly: false });
