@@ -29,10 +29,13 @@ export interface Journals {
 }
 
 const journalsAtOnce = 8;
+/** Whoever made the snapshot is told of it first. */
+const computeDelayMs = 100;
 
 export function createJournals(deps: { database: Database; backend: VolumeBackend; log: Log }): Journals {
   const { database, backend, log } = deps;
   const running = new Map<string, Promise<boolean>>();
+  const soon = new Map<NodeJS.Timeout, string>();
 
   async function compute(pointId: string): Promise<boolean> {
     const point = await findPoint(database.sql, pointId);
@@ -104,7 +107,11 @@ export function createJournals(deps: { database: Database; backend: VolumeBacken
 
   return {
     computeSoon(pointId) {
-      void ensure(pointId);
+      const timer = setTimeout(() => {
+        soon.delete(timer);
+        void ensure(pointId);
+      }, computeDelayMs);
+      soon.set(timer, pointId);
     },
     ensure,
     async changesSince(pointId, where) {
@@ -118,6 +125,11 @@ export function createJournals(deps: { database: Database; backend: VolumeBacken
       return { session: way.end.session, root: way.end.root, changed };
     },
     async idle() {
+      for (const [timer, pointId] of soon) {
+        clearTimeout(timer);
+        void ensure(pointId);
+      }
+      soon.clear();
       await Promise.all(running.values());
     },
   };

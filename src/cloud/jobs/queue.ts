@@ -1,8 +1,9 @@
 /**
- * The durable queue beside the saga rows: an entry is written in the transaction that writes the row and does nothing but wake a runner.
+ * The durable queue beside the saga rows, for sagas that nobody has taken yet: an entry is written in the transaction that writes the row and does
+ * nothing but wake a runner.
  *
- * A process that runs sagas itself delays the entry, so that it only matters when that process is gone or busy; one that does not
- * (an API process without a runner) sends it at once, and LISTEN/NOTIFY brings it to a runner. Who may run a saga is decided by its
+ * A process whose slots are all in use delays the entry, so that it only matters when none becomes free; one that runs no sagas (an API process
+ * without a runner) sends it at once, and LISTEN/NOTIFY brings it to a runner. Who may run a saga is decided by its
  * row alone, so an entry that is delivered twice, late or never does no harm: runners also look for work by themselves.
  */
 import { CompiledQuery } from 'kysely';

@@ -80,7 +80,7 @@ export interface JobsOptions {
 
 const defaultSagasMax = 32;
 const defaultStopGraceMs = 10_000;
-/** By then this process has run the saga itself, or it is gone or overloaded and others should hear of it. */
+/** By then this process has taken the saga itself, or it is gone or overloaded and others should hear of it. */
 const queueDelaySeconds = 5;
 const firstPollMs = 20;
 const pollMsMax = 250;
@@ -101,7 +101,8 @@ export async function openJobs(options: JobsOptions): Promise<Jobs> {
     const owner = working ? (runner.ownerFor(order.kind) ?? null) : null;
     const step = definition.steps[0]?.name ?? null;
     await insertSaga(tx, { id, kind: order.kind, subjectId: order.subjectId, projectId: order.projectId, input, step, owner });
-    await queue.send(tx, id, working ? queueDelaySeconds : 0);
+    // One that this process runs needs no entry: should this process die, the others find its row by themselves.
+    if (owner === null) await queue.send(tx, id, working ? queueDelaySeconds : 0);
     tx.afterCommit(() => {
       if (owner === null) runner.wake();
       else

@@ -45,10 +45,10 @@ export function createSnapshotSaga({ database, disks }: CreateJobDeps): SagaDefi
       {
         name: 'finish',
         async run(context) {
-          await context.effect('rows', () => database.transact((tx) => finish(tx, context.input)));
+          await context.effect('rows', () => finish(context.input));
           return undefined;
         },
-        undo: { notNeeded: 'It is one transaction, and the last step.' },
+        undo: { notNeeded: 'It is one statement, and the last step.' },
       },
     ],
     async settle({ input }) {
@@ -56,9 +56,10 @@ export function createSnapshotSaga({ database, disks }: CreateJobDeps): SagaDefi
     },
   };
 
-  async function finish(tx: Tx, input: CreateInput): Promise<void> {
+  async function finish(input: CreateInput): Promise<void> {
     const changes = { pointId: input.pointId, progress: '100%' };
-    if (!(await move(tx.sql, input.snapshotId, 'created', changes))) await releaseUnlessFinished(tx, input);
+    if (!(await move(database.sql, input.snapshotId, 'created', changes)))
+      await database.transact((tx) => releaseUnlessFinished(tx, input));
   }
 
   /**

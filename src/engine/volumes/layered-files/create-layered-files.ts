@@ -98,8 +98,7 @@ export function createLayeredFiles(options: LayeredFilesOptions): LayeredFiles {
       const file = paths.fileOf(layer);
       const parent = below.at(-1);
       await withSpaceForLayer(file, async () => {
-        await requireWhole(parent);
-        await makeHome(layer);
+        await Promise.all([requireWhole(parent), makeHome(layer)]);
         if (layer.format === 'raw') return await writeEmptyRaw(file, layer, parent);
         const backing = parent && { name: paths.backingNameOf(parent), format: parent.format };
         await writeEmptyQcow2(file.path, { sizeBytes: layer.sizeBytes, backing });

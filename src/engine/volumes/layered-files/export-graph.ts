@@ -40,13 +40,11 @@ export const daemonExportId = (exportId: string): string => `export-${exportId}`
 
 export async function readGraph(monitor: QmpClient, exportId: string): Promise<ExportGraph> {
   // Sent together: waiting for each answer would take longer than the answers.
-  const [exports, graph, jobs] = await Promise.all([
-    monitor.execute<readonly BlockExport[]>('query-block-exports'),
+  const [topNode, graph, jobs] = await Promise.all([
+    queryTopNode(monitor, exportId),
     monitor.execute<BlockGraph>('x-debug-query-block-graph'),
     queryJobs(monitor),
   ]);
-  const topNode = exports.find((candidate) => candidate.id === daemonExportId(exportId))?.['node-name'];
-  if (topNode === undefined) throw new VolumeBackendError('mismatch', 'the storage daemon does not have the export');
   const nameOf = new Map(graph.nodes.map((node) => [node.id, node.name]));
   const backingOf = new Map(
     graph.edges.filter((edge) => edge.name === 'backing').map((edge) => [nameOf.get(edge.parent), nameOf.get(edge.child)]),
@@ -57,6 +55,19 @@ export async function readGraph(monitor: QmpClient, exportId: string): Promise<E
   }
   const layerIds = layers.map((layer) => layer.id);
   return { layers, layerIds, top: { node: topNode, ...layerOfNode(topNode) }, nodeNames: new Set(nameOf.values()), jobs };
+}
+
+/** What is on the top of what is served, and the merges: a fraction of the work of the whole graph when a chain is long. */
+export async function readTop(monitor: QmpClient, exportId: string): Promise<Pick<ExportGraph, 'top' | 'jobs'>> {
+  const [node, jobs] = await Promise.all([queryTopNode(monitor, exportId), queryJobs(monitor)]);
+  return { top: { node, ...layerOfNode(node) }, jobs };
+}
+
+async function queryTopNode(monitor: QmpClient, exportId: string): Promise<string> {
+  const exports = await monitor.execute<readonly BlockExport[]>('query-block-exports');
+  const topNode = exports.find((candidate) => candidate.id === daemonExportId(exportId))?.['node-name'];
+  if (topNode === undefined) throw new VolumeBackendError('mismatch', 'the storage daemon does not have the export');
+  return topNode;
 }
 
 export async function queryJobs(monitor: QmpClient): Promise<readonly MergeJob[]> {

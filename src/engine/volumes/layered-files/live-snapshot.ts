@@ -13,7 +13,7 @@ import { syncFile } from '../../../lib/durable-files.ts';
 import type { DiskExport, Layer, LayerChain } from '../contract.ts';
 import { VolumeBackendError } from '../errors.ts';
 import { blockNode, nodeNamesOf } from './block-nodes.ts';
-import { type ExportGraph, readGraph } from './export-graph.ts';
+import { readTop } from './export-graph.ts';
 import { type ExportDeps, withMonitor } from './exports.ts';
 import type { LayerFile } from './layer-paths.ts';
 import { endJobs } from './merge-jobs.ts';
@@ -27,40 +27,44 @@ export async function snapshotExport(deps: ExportDeps, target: DiskExport, chain
   if (overlay.home !== target.home) throw new VolumeBackendError('mismatch', 'an overlay belongs into the home of the disk that is served');
   const files = { frozen: deps.paths.fileOf(frozen), overlay: deps.paths.fileOf(overlay) };
   // Marked before anything is opened; the daemon that has the old top open will have the overlay open too.
-  await Promise.all([deps.marks.set(files.overlay, { owner: target.id, processId: target.processId }), syncFile(files.frozen.path)]);
-  await withMonitor(target, async (monitor) => {
-    const graph = await graphWithoutJobs(monitor, target.id);
-    const ids = chain.map((layer) => layer.id);
-    if (graph.layerIds.join() === [...ids, overlay.id].join()) return;
-    if (graph.layerIds.join() !== ids.join()) {
-      throw new VolumeBackendError('mismatch', `the server has the layers ${graph.layerIds.join(', ')}, not ${ids.join(', ')}`);
-    }
-    await switchTop(monitor, graph, files.overlay);
+  const mark = { owner: target.id, processId: target.processId };
+  const prepared = allEnded([deps.marks.set(files.overlay, mark), syncFile(files.frozen.path)]);
+  const switched = withMonitor(target, async (monitor) => {
+    const { top, jobs } = await readTop(monitor, target.id);
+    // A merge that nobody watches any more would refuse the snapshot.
+    if (jobs.length > 0) await endJobs(monitor, () => true);
+    await prepared;
+    if (top.id === overlay.id) return;
+    if (top.id !== frozen.id) throw new VolumeBackendError('mismatch', `the server has layer ${top.id} on top, not ${frozen.id}`);
+    await switchTop(monitor, top.node, files.overlay);
   });
+  await allEnded([prepared, switched]);
   crashPoint('snapshot:transaction:after');
   await syncFile(files.frozen.path);
   await deps.marks.clear(files.frozen, target.id);
 }
 
-/** A merge that nobody watches any more would refuse the snapshot. */
-async function graphWithoutJobs(monitor: QmpClient, exportId: string): Promise<ExportGraph> {
-  const graph = await readGraph(monitor, exportId);
-  if (graph.jobs.length === 0) return graph;
-  await endJobs(monitor, () => true);
-  return await readGraph(monitor, exportId);
+/** Rejects with the first failure, and not before nothing is under way any more. */
+async function allEnded(works: readonly Promise<void>[]): Promise<void> {
+  await Promise.allSettled(works);
+  await Promise.all(works);
 }
 
-async function switchTop(monitor: QmpClient, graph: ExportGraph, overlay: LayerFile): Promise<void> {
-  const names = nodeNamesOf(overlay);
-  if (graph.nodeNames.has(names.format)) await monitor.execute('blockdev-del', { 'node-name': names.format });
-  await monitor.execute('blockdev-add', blockNode(overlay, { access: 'writable', backing: null, isNamed: true }));
+async function switchTop(monitor: QmpClient, topNode: string, overlay: LayerFile): Promise<void> {
+  const node = nodeNamesOf(overlay).format;
+  const add = () => monitor.execute('blockdev-add', blockNode(overlay, { access: 'writable', backing: null, isNamed: true }));
+  await add().catch(async (error: unknown) => {
+    // An earlier attempt may have left it open.
+    await monitor.execute('blockdev-del', { 'node-name': node }).catch(() => Promise.reject(error));
+    await add();
+  });
   try {
     crashPoint('snapshot:transaction:before');
-    const actions = [{ type: 'blockdev-snapshot', data: { node: graph.top.node, overlay: names.format } }];
+    const actions = [{ type: 'blockdev-snapshot', data: { node: topNode, overlay: node } }];
     await monitor.execute('transaction', { actions }, { timeoutMs: transactionTimeoutMs });
   } catch (error) {
     // Refused when it became part of the disk after all.
-    await monitor.execute('blockdev-del', { 'node-name': names.format }).catch(() => {});
+    await monitor.execute('blockdev-del', { 'node-name': node }).catch(() => {});
     throw error;
   }
 }

@@ -52,7 +52,8 @@ export async function mergeLayers(
   if (files.older.format === 'qcow2') await deps.marks.set(files.older, { owner: '', processId: null });
   await makeEqualInSize(deps, chain, (await readHeader(files.younger)).sizeBytes);
   crashPoint('merge:commit:before');
-  await commit(deps, [...chain, files.younger], held.data.totalBytes, options);
+  // Nothing was written between two snapshots: the tool would look for it through the whole disk.
+  if (held.data.totalBytes + held.zeroes.totalBytes > 0) await commit(deps, [...chain, files.younger], held.data.totalBytes, options);
   crashPoint('merge:commit:after');
   await syncFile(files.older.path);
   await rewriteNotes(files.older, 'sealed', (noted) => noted.subtract(held.zeroes).union(held.data));
