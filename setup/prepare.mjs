@@ -16,7 +16,7 @@ const marker = join(root, 'node_modules/.stillpoint-lock');
 /** Ends the set-up with a message for the user. */
 export class SetupError extends Error {}
 
-/** Sets up what is missing for `needs` (`service`, `test`, `bench`) and returns the path of the pinned Node. */
+/** Sets up what is missing for `needs` (`service`, `test`, `conformance`, `bench`) and returns the path of the pinned Node. */
 export function prepare(needs) {
   if (process.platform !== 'linux') throw new SetupError('Stillpoint runs on Linux.');
   if (nodeFolder() === undefined) throw new SetupError(`Stillpoint has no Node for ${process.arch}: x64 and arm64 only.`);
@@ -59,12 +59,13 @@ function prepareTools(needs) {
     if (!ok) throw new SetupError(`${output}\nThis failed: ${install.join(' ')}`);
   }
   const still = missingPackages(needs);
-  if (still.length > 0) throw new SetupError(`Installed, but still without their commands: ${still.join(', ')}`);
+  if (still.length > 0) throw new SetupError(`Installed, but still not there: ${still.join(', ')}`);
 }
 
 function missingPackages(needs) {
   const tools = JSON.parse(readFileSync(join(root, 'setup/tools.json'), 'utf8'));
-  const missing = tools.filter((tool) => (tool.for === 'service' || needs.includes(tool.for)) && !isOnPath(tool.command));
+  const isThere = (tool) => (tool.file === undefined ? isOnPath(tool.command) : existsSync(tool.file));
+  const missing = tools.filter((tool) => (tool.for === 'service' || needs.includes(tool.for)) && !isThere(tool));
   return [...new Set(missing.map((tool) => tool.package))];
 }
 
