@@ -47,12 +47,12 @@ it('says which line to type when tools are missing and it may not install them',
 });
 
 it('names every tool once, and the package that has it', async () => {
-  const tools: { command: string; package: string; for: string; why: string }[] = JSON.parse(
+  const tools: { command?: string; file?: string; package: string; for: string; why: string }[] = JSON.parse(
     await readFile(join(root, 'setup/tools.json'), 'utf8'),
   );
-  expect(new Set(tools.map(({ command }) => command)).size).toBe(tools.length);
+  expect(new Set(tools.map(({ command, file }) => command ?? file)).size).toBe(tools.length);
   for (const tool of tools) expect(Object.values(tool).every((text) => text !== '')).toBe(true);
-  expect([...new Set(tools.map((tool) => tool.for))].sort()).toEqual(['bench', 'service', 'test']);
+  expect([...new Set(tools.map((tool) => tool.for))].sort()).toEqual(['bench', 'conformance', 'service', 'test']);
 });
 
 describe('a program that set-up runs', () => {
