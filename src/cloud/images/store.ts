@@ -117,8 +117,8 @@ export async function deleteImage(db: Queries, id: string): Promise<void> {
   await db.deleteFrom('images').where('id', '=', id).execute();
 }
 
-/** Those whose files may need a look at start. */
-export async function imagesByStatus(db: Queries): Promise<Map<string, ImageStatus>> {
-  const rows = await db.selectFrom('images').select(['id', 'status']).execute();
-  return new Map(rows.map((row) => [row.id, row.status as ImageStatus]));
+/** The ids of images whose bytes are arriving, or were when a process died. */
+export async function savingImages(db: Queries): Promise<string[]> {
+  const rows = await db.selectFrom('images').select('id').where('status', '=', 'saving').execute();
+  return rows.map((row) => row.id);
 }

@@ -17,7 +17,7 @@ import type { ImagesDeps } from './deps.ts';
 import { diskKindOf, type Image } from './image.ts';
 import { type PrepareInput, prepareKind } from './prepare.job.ts';
 import { can } from './states.ts';
-import { changeStatus, findImage, imagesByStatus, lockImage } from './store.ts';
+import { changeStatus, findImage, lockImage, savingImages } from './store.ts';
 import { withSpaceFor } from './upload-space.ts';
 
 export interface UploadBody {
@@ -116,8 +116,10 @@ export function createImageBytes(deps: ImagesDeps): ImageBytes {
     throw refusalOf(failure) ?? new Error(`image ${id} could not be prepared: ${failure}`);
   }
 
-  async function recoverImage(id: string, status: Image['status'] | undefined): Promise<void> {
+  /** Sagas that a dead process left may be running again by now, and end at any moment: only when none is left, the row says what is so. */
+  async function recoverImage(id: string): Promise<void> {
     if ((await jobs.find(id)).some(unfinished)) return;
+    const status = (await findImage(database.sql, id))?.status;
     if (status === 'saving') {
       await changeStatus(database.sql, id, 'uploadFailed', deps.clock.nowText(), null);
       deps.log.warn({ imageId: id }, 'an upload was interrupted: the image is queued again');
@@ -169,10 +171,7 @@ export function createImageBytes(deps: ImagesDeps): ImageBytes {
     interrupt: (id, reason) => arriving.get(id)?.abort(reason),
 
     async recover() {
-      const statuses = await imagesByStatus(database.sql);
-      const withFiles = new Set(await files.imageIds());
-      const saving = [...statuses].filter(([, status]) => status === 'saving').map(([id]) => id);
-      for (const id of new Set([...withFiles, ...saving])) await recoverImage(id, statuses.get(id));
+      for (const id of new Set([...(await files.imageIds()), ...(await savingImages(database.sql))])) await recoverImage(id);
     },
 
     stop() {
