@@ -214,15 +214,6 @@ describe('a merge below a client', () => {
     await expectNothingLeftOver(volume);
   });
 
-  it('waits until the disk has been left alone for a second', async () => {
-    await start('slowly merging');
-    const volume = await withMergeableLayers();
-    const startedAt = performance.now();
-    await tree.freeze(volume.id);
-    await untilMerging();
-    expect(performance.now() - startedAt).toBeGreaterThan(1_000);
-  });
-
   it.each<[string, (volume: Connected) => Promise<unknown>]>([
     ['closing', ({ id }) => tree.disks.closeExport(id)],
     ['opening', ({ id }) => tree.disks.openExport(id, { readOnly: false })],

@@ -52,8 +52,9 @@ async function endHelpersAt(prepared: PreparedScene, stateDir: string, point: st
       cause: error,
     });
   } finally {
-    kills += await watch.stop();
+    // Watched to its end: it may still come to the instant while it stops.
     await service.stop();
+    kills += await watch.stop();
   }
 }
 
@@ -63,7 +64,8 @@ function endHelpersWhenItStandsStill(service: ServiceUnderTest, stateDir: string
   const watching = (async () => {
     let ended = 0;
     while (isWatching) {
-      if (/\) T /.test(await readFile(`/proc/${service.processId}/stat`, 'latin1'))) {
+      const stat = await readFile(`/proc/${service.processId}/stat`, 'latin1').catch(() => 'ended');
+      if (/\) T /.test(stat)) {
         ended += await endHelpers(service, stateDir);
         process.kill(service.processId, 'SIGCONT');
       }

@@ -10,13 +10,11 @@ import { crashPoint } from '../../lib/crash-points.ts';
 import { messageOf } from '../../lib/errors.ts';
 import type { Log } from '../../lib/log.ts';
 import type { Database } from '../database/service.ts';
-import { createCalm } from './calm.ts';
 import type { Exports } from './exports.ts';
 import type { Journals } from './journal.ts';
 import { deleteLayer, findDisk, type LayerRow, layerOf } from './layer-store.ts';
 import { lockTree, type Sql, type VolumeLocks } from './locks.ts';
-import { type Merges, volumeOf } from './merge.ts';
-import type { MergePlan } from './merge-rows.ts';
+import type { Merges } from './merge.ts';
 import { createPostponed } from './postponed.ts';
 import { prunePoints } from './prune.ts';
 import { loadTidyLayers, planTidy, type TidyLayer } from './tidy.ts';
@@ -25,8 +23,6 @@ export interface Housekeeping {
   tidy(): Promise<void>;
   /** Runs `tidy` soon, once for many calls. */
   nudge(): void;
-  /** A volume's disk was frozen: its merges are not due for a while. */
-  disturb(volumeId: string): void;
   stop(): Promise<void>;
 }
 
@@ -49,7 +45,6 @@ export function createHousekeeping(deps: {
 }): Housekeeping {
   const { database, backend, locks, merges, exports, journals, log } = deps;
   const postponed = createPostponed();
-  const calm = createCalm();
   let stopped = false;
   /** Somebody released something, or a merge is over. */
   let wish = Promise.withResolvers<void>();
@@ -98,10 +93,8 @@ export function createHousekeeping(deps: {
     for (;;) {
       const layers = await loadTidyLayers(sql);
       postponed.keep(layers.map(({ id }) => id));
-      const isDue = (plan: MergePlan): boolean => postponed.mayRun(plan.younger.id) && waitForCalmMs(plan) === 0;
-      const plans = planTidy(layers).merge.filter(({ younger }) => !refused.has(younger.id));
-      const next = plans.find((plan) => how === 'all' || isDue(plan));
-      if (next === undefined) for (const plan of plans) if (waitForCalmMs(plan) > 0) nudgeIn(waitForCalmMs(plan));
+      const mayRun = (id: string): boolean => !refused.has(id) && (how === 'all' || postponed.mayRun(id));
+      const next = planTidy(layers).merge.find(({ younger }) => mayRun(younger.id));
       if (next === undefined || stopped) break;
       const merging = merges.run(next);
       await clearDuring(merging, sql, [next.older, next.younger, next.child]);
@@ -115,8 +108,6 @@ export function createHousekeeping(deps: {
     if (dueInMs !== undefined) nudgeIn(dueInMs);
     if (lacksSpace) nudgeIn(retryDelayMs);
   }
-
-  const waitForCalmMs = (plan: MergePlan): number => calm.waitMs(volumeOf(plan) ?? '');
 
   async function clearDuring(merging: Promise<unknown>, sql: Sql, layers: readonly LayerRow[]): Promise<void> {
     let isOver = false;
@@ -212,7 +203,6 @@ export function createHousekeeping(deps: {
   return {
     tidy: () => tidy(),
     nudge: () => nudgeIn(nudgeDelayMs),
-    disturb: calm.disturb,
     async stop() {
       stopped = true;
       clearTimeout(nudged?.timer);

@@ -61,9 +61,6 @@ export interface MergesDeps {
   readonly log: Log;
 }
 
-/** Who must not freeze, grow or serve its disk meanwhile. Without a server only the file of a top is written to by others. */
-export const volumeOf = ({ server, child }: MergePlan): string | undefined => server ?? (child.state === 'top' ? child.home : undefined);
-
 const neverAborted = new AbortController().signal;
 
 export function createMerges({ database, backend, locks, journals, follow, log }: MergesDeps): Merges {
@@ -161,7 +158,8 @@ export function createMerges({ database, backend, locks, journals, follow, log }
       if (stopped) return 'interrupted';
       const abort = new AbortController();
       const { promise: ended, resolve: end } = Promise.withResolvers<void>();
-      const volumeId = volumeOf(plan);
+      // Without a server only the file of a top is written to by others; and nobody may freeze, grow or serve it meanwhile.
+      const volumeId = plan.server ?? (plan.child.state === 'top' ? plan.child.home : undefined);
       running = { youngerId: plan.younger.id, volumeId, abort, ended };
       try {
         return await begin(plan, volumeId, abort.signal);

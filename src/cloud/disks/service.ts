@@ -66,7 +66,6 @@ export function createDisksService(deps: DisksDeps): RunningDisks {
     createDisk: (volumeId, plan) => alone(volumeId, (sql) => createDisk(changes, sql, volumeId, plan)),
     async freeze(volumeId, plan) {
       const deps = { backend, log, follow: exports.follow };
-      housekeeping.disturb(volumeId);
       if (await alone(volumeId, (sql) => freezeDisk(deps, sql, volumeId, plan))) journals.computeSoon(plan.pointId);
     },
     createBase: (plan, write) => createBase(written, plan, write),
