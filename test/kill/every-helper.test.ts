@@ -7,6 +7,7 @@ import { signIn } from '../support/api.ts';
 import { processes } from '../support/processes.ts';
 import { mustBecomeQuiet } from '../support/scenario.ts';
 import { makeStateDir, removeStateDir, type ServiceUnderTest, startServiceUnderTest } from '../support/service.ts';
+import { createInstantsInTime } from './instants-in-time.ts';
 import { recordInstants } from './record-instants.ts';
 import { type PreparedScene, scenes } from './scenes.ts';
 
@@ -16,20 +17,22 @@ import { type PreparedScene, scenes } from './scenes.ts';
  */
 
 const sceneTimeoutMs = 20 * 60_000;
+const scenesWithHelpers = scenes.filter((scene) => scene.hasHelpers);
+const instants = createInstantsInTime({ scenes: scenesWithHelpers.length, minutes: 20 });
 let kills = 0;
 
 afterAll(() => {
-  process.stdout.write(`storage daemons and data movers killed at marked instants: ${kills}\n`);
+  process.stdout.write(`storage daemons and data movers killed at marked instants: ${kills}, at ${instants.summary()}\n`);
 });
 
-describe.each(scenes.filter((scene) => scene.hasHelpers))('$name', (scene) => {
+describe.each(scenesWithHelpers)('$name', (scene) => {
   it('survives the end of its helpers at every instant', { timeout: sceneTimeoutMs }, async () => {
     const folder = await mkdtemp(join(tmpdir(), 'stillpoint-helpers-'));
     const stateDir = await makeStateDir();
     try {
       const { prepared, points } = await recordInstants(scene, stateDir, folder);
       expect(points.length).toBeGreaterThan(0);
-      for (const point of points) await endHelpersAt(prepared, stateDir, point);
+      await instants.workAt(points, (point) => endHelpersAt(prepared, stateDir, point));
     } finally {
       await removeStateDir(stateDir);
       await rm(folder, { recursive: true, force: true });

@@ -5,6 +5,7 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { type Api, signIn } from '../support/api.ts';
 import { mustBecomeQuiet } from '../support/scenario.ts';
 import { makeStateDir, removeStateDir, type ServiceUnderTest, startServiceUnderTest } from '../support/service.ts';
+import { createInstantsInTime } from './instants-in-time.ts';
 import { recordInstants } from './record-instants.ts';
 import { type PreparedScene, scenes } from './scenes.ts';
 
@@ -14,10 +15,11 @@ import { type PreparedScene, scenes } from './scenes.ts';
  */
 
 const sceneTimeoutMs = 20 * 60_000;
+const instants = createInstantsInTime({ scenes: scenes.length, minutes: 30 });
 let kills = 0;
 
 afterAll(() => {
-  process.stdout.write(`kills at marked instants: ${kills}\n`);
+  process.stdout.write(`kills at marked instants: ${kills}, at ${instants.summary()}\n`);
 });
 
 describe.each(scenes)('$name', (scene) => {
@@ -27,7 +29,7 @@ describe.each(scenes)('$name', (scene) => {
     try {
       const { prepared, points } = await recordInstants(scene, stateDir, folder);
       expect(points.length).toBeGreaterThan(0);
-      for (const point of points) await killAt(prepared, stateDir, point);
+      await instants.workAt(points, (point) => killAt(prepared, stateDir, point));
     } finally {
       await removeStateDir(stateDir);
       await rm(folder, { recursive: true, force: true });
