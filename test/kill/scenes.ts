@@ -280,14 +280,23 @@ const backUp: Scene = {
   async prepare(api, folder) {
     const { id, model } = await volumeWithData(api, folder, 'kept');
     let round = 100;
+    /** As in the scene of merges. */
+    let isUncertain = false;
+    const write = async (again: Api): Promise<void> => {
+      if (!isUncertain) round += 1;
+      isUncertain = true;
+      await writeToVolume(again, id, model, scatteredBlocks(diskBytes, 3), round);
+      isUncertain = false;
+    };
     return {
       async operate(again) {
         await makeBackup(again, id);
-        round += 1;
-        await writeToVolume(again, id, model, scatteredBlocks(diskBytes, 3), round);
+        await write(again);
         await makeBackup(again, id, { incremental: true });
       },
       async check(again) {
+        await letGo(again, id);
+        if (isUncertain) await write(again);
         await mustHold(again, id, model);
         await mustRestoreNewest(again, id);
       },
