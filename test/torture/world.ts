@@ -71,6 +71,8 @@ export class World {
   }
 
   async startDisks(): Promise<void> {
+    // Whose reader lost its process in the middle could not let go of its point.
+    await this.database.sql.deleteFrom('point_holds').where('holder', '=', readerHolder).execute();
     this.disks = await DiskClient.start(this.plan, this.sessions);
   }
 
