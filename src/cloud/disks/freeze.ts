@@ -17,7 +17,7 @@ import type { VolumeBackend } from '../../engine/volumes/contract.ts';
 import { crashPoint } from '../../lib/crash-points.ts';
 import { messageOf } from '../../lib/errors.ts';
 import type { Log } from '../../lib/log.ts';
-import { type DiskState, layerOf, loadDisk, loadForFreeze } from './layer-store.ts';
+import { type DiskState, isUnsettled, layerOf, loadDisk, loadForFreeze } from './layer-store.ts';
 import type { Sql } from './locks.ts';
 
 export interface FreezePlan {
@@ -38,9 +38,7 @@ export async function freezeDisk(deps: FreezeDeps, sql: Sql, volumeId: string, p
   const start = await loadForFreeze(sql, volumeId, plan.pointId);
   if (start.isMade) return false;
   let { disk } = start;
-  // What an interrupted freeze, or an interrupted merge, may have done in the server.
-  const isUnsettled = disk.plannedOverlay !== undefined || disk.chain.some((layer) => layer.state === 'merging');
-  if (disk.exported !== undefined && isUnsettled) {
+  if (disk.exported !== undefined && isUnsettled(disk)) {
     await deps.follow(sql, disk);
     const followed = await loadForFreeze(sql, volumeId, plan.pointId);
     if (followed.isMade) return false;

@@ -34,6 +34,10 @@ export interface DiskState {
   readonly plannedOverlay: LayerRow | undefined;
 }
 
+/** What an interrupted freeze, or an interrupted merge, may have done in a server is not in the rows yet. */
+export const isUnsettled = ({ chain, plannedOverlay }: DiskState): boolean =>
+  plannedOverlay !== undefined || chain.some((layer) => layer.state === 'merging');
+
 const layerColumns = query.raw('id, parent_id AS "parentId", home, format, size_bytes AS "sizeBytes", state');
 
 /** The chain of a layer from the bottom to the layer itself. */

@@ -23,7 +23,7 @@ import { messageOf } from '../../lib/errors.ts';
 import type { Log } from '../../lib/log.ts';
 import type { Database } from '../database/service.ts';
 import type { Journals } from './journal.ts';
-import { type DiskState, deleteLayer, type LayerRow, layerOf, loadDisk } from './layer-store.ts';
+import { type DiskState, deleteLayer, isUnsettled, type LayerRow, layerOf, loadDisk } from './layer-store.ts';
 import type { Sql, VolumeLocks } from './locks.ts';
 import { ensureJournalsOn, type MergePlan, mark, record, unmark } from './merge-rows.ts';
 
@@ -111,9 +111,11 @@ export function createMerges({ database, backend, locks, journals, follow, log }
 
   async function mergeServed(sql: Sql, plan: MergePlan, volumeId: string, signal: AbortSignal): Promise<MergeOutcome> {
     if (signal.aborted) return 'interrupted';
-    const { chain, exported } = await follow(sql, await loadDisk(sql, volumeId));
+    // The backend makes sure that the server serves this chain. Asking twice would keep a snapshot waiting that wants the volume now.
+    const loaded = await loadDisk(sql, volumeId);
+    const { chain, exported } = isUnsettled(loaded) ? await follow(sql, loaded) : loaded;
     // It ended, say: then the files can be merged.
-    if (exported === undefined || exported.readOnly) return 'interrupted';
+    if (exported === undefined || exported.readOnly || signal.aborted) return 'interrupted';
     if (!(await mark(sql, plan))) return 'refused';
     const [older, younger] = [layerOf(plan.older), layerOf(plan.younger)];
     try {
@@ -122,20 +124,21 @@ export function createMerges({ database, backend, locks, journals, follow, log }
       crashPoint('merge:folded');
     } catch (error) {
       // After an abort everything is as it was, and whoever asked for it waits. Else the server tells how far it came.
-      if (error === signal.reason || (await isSettled(sql, volumeId))) await unmark(sql, plan);
-      return failed(plan, error, signal);
+      const settled = error === signal.reason ? loaded : await settle(sql, volumeId);
+      if (settled === undefined) return failed(plan, error, signal);
+      await unmark(sql, plan);
+      return settled.exported === undefined ? 'interrupted' : failed(plan, error, signal);
     }
     return await complete(sql, plan);
   }
 
   /** When the server cannot be asked, the mark stays: whoever reaches it next looks whether the merge is complete. */
-  async function isSettled(sql: Sql, volumeId: string): Promise<boolean> {
+  async function settle(sql: Sql, volumeId: string): Promise<DiskState | undefined> {
     try {
-      await follow(sql, await loadDisk(sql, volumeId));
-      return true;
+      return await follow(sql, await loadDisk(sql, volumeId));
     } catch (error) {
       log.warn({ volumeId, error: messageOf(error) }, 'the server of a disk does not say what became of a merge');
-      return false;
+      return undefined;
     }
   }
 

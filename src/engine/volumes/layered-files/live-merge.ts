@@ -69,6 +69,7 @@ export async function mergeExport(
   options: CallOptions,
 ): Promise<void> {
   const merge = planOf(deps, target, chain, pair);
+  options.signal.throwIfAborted();
   const progress = await merge.ask((monitor) => progressOf(monitor, merge));
   if (progress === 'apart') {
     options.signal.throwIfAborted();
