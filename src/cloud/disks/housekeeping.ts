@@ -15,6 +15,7 @@ import type { Journals } from './journal.ts';
 import { deleteLayer, findDisk, type LayerRow, layerOf } from './layer-store.ts';
 import { lockTree, type Sql, type VolumeLocks } from './locks.ts';
 import type { Merges } from './merge.ts';
+import type { MergePlan } from './merge-rows.ts';
 import { createPostponed } from './postponed.ts';
 import { prunePoints } from './prune.ts';
 import { loadTidyLayers, planTidy, type TidyLayer } from './tidy.ts';
@@ -61,8 +62,11 @@ export function createHousekeeping(deps: {
   /** Removes what can go, except the layers that a merge is working on. */
   async function clear(sql: Sql, merging: readonly LayerRow[] = []): Promise<void> {
     const isFree = ({ id }: LayerRow): boolean => merging.every((layer) => layer.id !== id);
-    for (const layer of planTidy(await loadTidyLayers(sql)).examine) if (isFree(layer)) await trying(layer, examine);
-    for (const layer of planTidy(await loadTidyLayers(sql)).remove) {
+    let plan = planTidy(await loadTidyLayers(sql));
+    const examined = plan.examine.filter(isFree);
+    for (const layer of examined) await trying(layer, examine);
+    if (examined.length > 0) plan = planTidy(await loadTidyLayers(sql));
+    for (const layer of plan.remove) {
       if (stopped) return;
       if (isFree(layer)) await trying(layer, (free) => remove(sql, free));
     }
@@ -89,17 +93,17 @@ export function createHousekeeping(deps: {
   /** A merge makes the next one of its chain possible. One that could not be done now is not tried again in this run. */
   async function mergeAll(sql: Sql, how: Eagerness): Promise<void> {
     const refused = new Set<string>();
+    const mayRun = (id: string): boolean => !refused.has(id) && (how === 'all' || postponed.mayRun(id));
     let lacksSpace = false;
+    let plan = await planMerges(sql);
     for (;;) {
-      const layers = await loadTidyLayers(sql);
-      postponed.keep(layers.map(({ id }) => id));
-      const mayRun = (id: string): boolean => !refused.has(id) && (how === 'all' || postponed.mayRun(id));
-      const next = planTidy(layers).merge.find(({ younger }) => mayRun(younger.id));
+      const next = plan.find(({ younger }) => mayRun(younger.id));
       if (next === undefined || stopped) break;
       const merging = merges.run(next);
       await clearDuring(merging, sql, [next.older, next.younger, next.child]);
       const outcome = await merging;
-      if (outcome !== 'merged') refused.add(next.younger.id);
+      if (outcome === 'merged') plan = await planMerges(sql);
+      else refused.add(next.younger.id);
       lacksSpace ||= outcome === 'no-space';
       if (outcome === 'interrupted') postponed.postpone(next.younger.id);
       else postponed.forget(next.younger.id);
@@ -107,6 +111,12 @@ export function createHousekeeping(deps: {
     const dueInMs = postponed.dueInMs();
     if (dueInMs !== undefined) nudgeIn(dueInMs);
     if (lacksSpace) nudgeIn(retryDelayMs);
+  }
+
+  async function planMerges(sql: Sql): Promise<readonly MergePlan[]> {
+    const layers = await loadTidyLayers(sql);
+    postponed.keep(layers.map(({ id }) => id));
+    return planTidy(layers).merge;
   }
 
   async function clearDuring(merging: Promise<unknown>, sql: Sql, layers: readonly LayerRow[]): Promise<void> {

@@ -76,8 +76,10 @@ export function createMerges({ database, backend, locks, journals, follow, log }
       const { server } = plan;
       const work = (sql: Sql): Promise<MergeOutcome> =>
         server === null ? mergeFiles(sql, plan, signal) : mergeServed(sql, plan, server, signal);
-      if (volumeId === undefined) return await database.sql.connection().execute(work);
-      return (await locks.tryWithVolume(volumeId, work)) ?? 'interrupted';
+      const outcome = await (volumeId === undefined ? database.sql.connection().execute(work) : locks.tryWithVolume(volumeId, work));
+      // Nothing reads its file any more, so nobody has to wait for this.
+      if (outcome === 'merged') await removeFile(plan.younger);
+      return outcome ?? 'interrupted';
     } finally {
       space.release();
     }
@@ -151,9 +153,12 @@ export function createMerges({ database, backend, locks, journals, follow, log }
   async function complete(sql: Sql, plan: MergePlan): Promise<MergeOutcome> {
     await record(sql, plan);
     crashPoint('merge:recorded');
-    await backend.removeLayer(layerOf(plan.younger));
-    await deleteLayer(sql, plan.younger.id);
     return 'merged';
+  }
+
+  async function removeFile(younger: LayerRow): Promise<void> {
+    await backend.removeLayer(layerOf(younger));
+    await deleteLayer(database.sql, younger.id);
   }
 
   return {

@@ -128,6 +128,15 @@ async function progressOf(monitor: QmpClient, { target, jobId, files, chains }: 
   return 'merged';
 }
 
+/** A node can be closed only when nothing reads through it: proof enough that the chain goes without it, at no cost of its length. */
+async function letGo(monitor: QmpClient, { jobId, files }: LiveMerge): Promise<boolean> {
+  await monitor.execute('job-dismiss', { id: jobId });
+  return await monitor.execute('blockdev-del', { 'node-name': nodeNamesOf(files.younger).format }).then(
+    () => true,
+    () => false,
+  );
+}
+
 async function prepare({ deps, target, files: { older, younger } }: LiveMerge): Promise<void> {
   const owner = await deps.marks.ownerOf(older);
   if (owner !== undefined && owner !== target.id) throw new VolumeBackendError('busy', `${nameOf(older)} has to be repaired first`);
@@ -165,6 +174,7 @@ async function complete(merge: LiveMerge, options: CallOptions): Promise<void> {
       await monitor.execute('job-finalize', { id: jobId }, { timeoutMs: finaliseTimeoutMs });
       const { error } = await untilConcluded(monitor, jobId);
       crashPoint('live-merge:finalised');
+      if (error === undefined && (await letGo(monitor, merge))) return;
       if ((await progressOf(monitor, merge)) !== 'merged') throw failureOf(error);
     });
   } catch (reason) {
