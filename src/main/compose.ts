@@ -19,6 +19,7 @@ import { createImageIntake } from '../engine/image-intake/intake.ts';
 import { createSpaceAccount } from '../engine/space/space-account.ts';
 import { createDataMover } from '../engine/transfer/data-mover-client.ts';
 import { createLayeredFiles } from '../engine/volumes/layered-files/create-layered-files.ts';
+import { builtInCatalog } from '../fronts/openstack/identity/catalog.ts';
 import { systemClock } from '../lib/clock.ts';
 import type { Log } from '../lib/log.ts';
 import type { Ballast } from './ballast.ts';
@@ -36,12 +37,14 @@ export interface CloudOptions {
   readonly database: Database;
   readonly connection: ConnectionTarget;
   readonly ballast: Pick<Ballast, 'figures'>;
+  /** For the secrets that users keep here. */
+  readonly sealingKey: Buffer;
   readonly log: Log;
 }
 
 export type Cloud = Awaited<ReturnType<typeof composeCloud>>;
 
-export async function composeCloud({ config, paths, database, connection, ballast, log }: CloudOptions) {
+export async function composeCloud({ config, paths, database, connection, ballast, sealingKey, log }: CloudOptions) {
   const clock = systemClock;
   const confinement = createConfinement({ allowUnconfined: config.allowUnconfined });
   const space = createSpaceAccount({ keptBytes: config.diskReserveBytes });
@@ -56,7 +59,8 @@ export async function composeCloud({ config, paths, database, connection, ballas
   const freeBytes = () => backend.freeBytes();
 
   const jobs = await openJobs({ database, connection, log });
-  const identity = createIdentityService({ database, clock });
+  const { lockout } = config;
+  const identity = createIdentityService({ database, clock, lockout, sealingKey });
   const quotas = createQuotas({ database });
   const disks = createDisksService({ database, backend, log });
   // Volumes come before images and snapshots, which need them; so volumes know those by their ports.
@@ -111,7 +115,7 @@ export async function composeCloud({ config, paths, database, connection, ballas
 
     /** What has to be right before the first request is answered. */
     async prepare(first: { adminPassword: string; repositoryPath: string; keyFile: string }): Promise<void> {
-      await identity.bootstrapIdentity({ adminPassword: first.adminPassword });
+      await identity.bootstrapIdentity({ adminPassword: first.adminPassword, catalog: builtInCatalog });
       await backups.ensureDefaultRepository({ storePath: first.repositoryPath, keyFile: first.keyFile });
       await disks.adoptExports();
       await volumes.recover();

@@ -29,6 +29,8 @@ export interface Config {
   readonly ballastBytes: number;
   /** What nobody knows among the disks is kept in the trash for so long before it is deleted. */
   readonly trashDays: number;
+  /** Whoever gives so many wrong passwords in a row is locked out for a while; 0 attempts: nobody is. */
+  readonly lockout: { readonly attempts: number; readonly durationMs: number };
   /** Tools that read untrusted images may run without a cage where bubblewrap does not work. The operator's decision, never a fall-back. */
   readonly allowUnconfined: boolean;
   /** For kill tests: the instant at which this process ends itself or fails. */
@@ -70,6 +72,10 @@ export function readConfig(environment: Environment, host: Host = thisHost()): C
     diskReserveBytes: bytesOf(environment, 'STILLPOINT_DISK_RESERVE_BYTES', 1 << 30),
     ballastBytes: bytesOf(environment, 'STILLPOINT_BALLAST_BYTES', 64 << 20),
     trashDays: trashDaysOf(set(environment, 'STILLPOINT_TRASH_DAYS') ?? '7'),
+    lockout: Object.freeze({
+      attempts: countOf(environment, 'STILLPOINT_LOCKOUT_ATTEMPTS', 0),
+      durationMs: countOf(environment, 'STILLPOINT_LOCKOUT_SECONDS', 1_800) * 1_000,
+    }),
     allowUnconfined: yesOrNo('STILLPOINT_ALLOW_UNCONFINED', set(environment, 'STILLPOINT_ALLOW_UNCONFINED') ?? 'no'),
     crashPoint: crashPointOf(set(environment, 'STILLPOINT_CRASH_POINT')),
     crashPointLog: set(environment, 'STILLPOINT_CRASH_POINT_LOG'),
@@ -150,6 +156,16 @@ function bytesOf(environment: Environment, name: string, ifUnset: number): numbe
   if (!/^\d+$/.test(text) || !Number.isSafeInteger(bytes))
     throw new ConfigError(`${name} is '${text}'; it must be a whole number of bytes`);
   return bytes;
+}
+
+const countMax = 1_000_000;
+
+function countOf(environment: Environment, name: string, ifUnset: number): number {
+  const text = set(environment, name);
+  if (text === undefined) return ifUnset;
+  const count = /^\d{1,7}$/.test(text) ? Number(text) : Number.NaN;
+  if (!(count <= countMax)) throw new ConfigError(`${name} is '${text}'; it must be a whole number up to ${countMax}`);
+  return count;
 }
 
 function yesOrNo(name: string, text: string): boolean {

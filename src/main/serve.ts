@@ -28,6 +28,8 @@ export const serve: CliCommand = {
     '  STILLPOINT_DISK_RESERVE_BYTES  space that is kept back from new data on every file system (default: 1 GiB)',
     '  STILLPOINT_BALLAST_BYTES       a file that is given up when the disk is full, so that deleting works (default: 64 MiB)',
     '  STILLPOINT_TRASH_DAYS          how long the trash keeps files that nobody knows (default: 7)',
+    '  STILLPOINT_LOCKOUT_ATTEMPTS    wrong passwords in a row that lock a user out (default: 0, never)',
+    '  STILLPOINT_LOCKOUT_SECONDS     for how long (default: 1800)',
     '  STILLPOINT_ALLOW_UNCONFINED    yes: run image tools without a cage where bubblewrap does not work (default: no)',
   ].join('\n'),
   options: {},

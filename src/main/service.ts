@@ -9,7 +9,7 @@ import { type Ballast, createBallast } from './ballast.ts';
 import { composeCloud } from './compose.ts';
 import type { Config } from './config.ts';
 import { openFrontDoor } from './front-door.ts';
-import { adminPassword, lockStateDir, makeStateDir, type StatePaths, writeCredentials } from './state-dir.ts';
+import { adminPassword, lockStateDir, makeStateDir, type StatePaths, sealingKey, writeCredentials } from './state-dir.ts';
 
 export interface RunningService {
   readonly url: string;
@@ -41,7 +41,7 @@ async function start(config: Config, paths: StatePaths, undo: (() => Promise<voi
   await ballast.giveUp('the service starts');
   const { database, connection } = await startDatabase(config, log, ballast, undo);
   ballast.watch();
-  const cloud = await composeCloud({ config, paths, database, connection, ballast, log });
+  const cloud = await composeCloud({ config, paths, database, connection, ballast, sealingKey: await sealingKey(paths), log });
   undo.push(() => cloud.stop());
   const password = await adminPassword(paths);
   await cloud.prepare({

@@ -11,6 +11,7 @@ import { chmodSync, closeSync, fsyncSync, ftruncateSync, lstatSync, mkdirSync, o
 import { readFile, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { parse, stringify } from 'yaml';
+import { sealingKeyBytes } from '../cloud/identity/sealing.ts';
 import { replaceBytesDurably } from '../lib/durable-files.ts';
 import type { Config } from './config.ts';
 
@@ -144,6 +145,25 @@ export async function adminPassword(paths: StatePaths): Promise<string> {
   const password = randomBytes(24).toString('base64url');
   await writeSecret(path, `${password}\n`);
   return password;
+}
+
+const sealingKeyFileName = 'stored-secrets';
+
+/**
+ * The key for secrets that users keep in the database: chosen at the first start. Without it what was sealed with it is lost, so a file that is
+ * not what it has to be is an error, never a reason for a new key.
+ */
+export async function sealingKey(paths: StatePaths): Promise<Buffer> {
+  const path = join(paths.keys, sealingKeyFileName);
+  const stored = await readFile(path, 'utf8').catch(ifMissing(undefined));
+  if (stored === undefined) {
+    const key = randomBytes(sealingKeyBytes);
+    await writeSecret(path, `${key.toString('base64')}\n`);
+    return key;
+  }
+  const key = Buffer.from(stored.trim(), 'base64');
+  if (key.length !== sealingKeyBytes) throw new Error(`${path} holds no key of ${sealingKeyBytes} bytes: put the right file back`);
+  return key;
 }
 
 export interface ClientCredentials {

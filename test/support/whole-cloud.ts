@@ -1,4 +1,5 @@
 /** Everything that the service is made of, put together by the product's own composition, in this process and without its fronts. */
+import { randomBytes } from 'node:crypto';
 import { mkdir, mkdtemp, readdir, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -49,7 +50,7 @@ export async function startWholeCloud(stateDir: string): Promise<WholeCloud> {
     warn: (fields: { error?: unknown }, message: string) => void warnings.push(`${message}: ${fields.error}`),
   };
   const ballast = { figures: async () => ({ sizeBytes: 0, presentBytes: 0 }) };
-  const cloud = await composeCloud({ config, paths, ...held, ballast, log });
+  const cloud = await composeCloud({ sealingKey: randomBytes(32), config, paths, ...held, ballast, log });
   const [repositoryPath, keyFile] = [join(paths.repositories, 'default'), join(paths.keys, 'default.key')];
   await mkdir(paths.images, { recursive: true });
   await cloud.prepare({ adminPassword: 'secret', repositoryPath, keyFile });

@@ -28,6 +28,9 @@ export interface DomainsTable {
   name: string;
   description: Generated<string>;
   enabled: Generated<boolean>;
+  immutable: Generated<boolean>;
+  extra: DefaultedJsonColumn<JsonMap>;
+  config: NullableJsonColumn<JsonMap>;
 }
 
 export interface ProjectsTable {
@@ -37,6 +40,7 @@ export interface ProjectsTable {
   name: string;
   description: Generated<string>;
   enabled: Generated<boolean>;
+  immutable: Generated<boolean>;
   extra: DefaultedJsonColumn<JsonMap>;
 }
 
@@ -49,12 +53,30 @@ export interface UsersTable {
   enabled: Generated<boolean>;
   default_project_id: string | null;
   extra: DefaultedJsonColumn<JsonMap>;
+  options: DefaultedJsonColumn<JsonMap>;
+  failed_logins: Generated<number>;
+  failed_login_at: Timestamp | null;
+}
+
+export interface GroupsTable {
+  id: string;
+  domain_id: string;
+  name: string;
+  description: Generated<string>;
+  extra: DefaultedJsonColumn<JsonMap>;
+}
+
+export interface GroupMembersTable {
+  user_id: string;
+  group_id: string;
 }
 
 export interface RolesTable {
   id: string;
   name: string;
   description: string | null;
+  domain_id: string | null;
+  immutable: Generated<boolean>;
 }
 
 export interface RoleImplicationsTable {
@@ -63,10 +85,12 @@ export interface RoleImplicationsTable {
 }
 
 export interface RoleAssignmentsTable {
-  user_id: string;
+  user_id: string | null;
+  group_id: string | null;
   role_id: string;
   project_id: string | null;
   domain_id: string | null;
+  inherited: Generated<boolean>;
 }
 
 export interface ApplicationCredentialsTable {
@@ -79,6 +103,85 @@ export interface ApplicationCredentialsTable {
   role_ids: string[];
   unrestricted: Generated<boolean>;
   expires_at: Timestamp | null;
+}
+
+export interface AccessRulesTable {
+  id: string;
+  user_id: string;
+  service: string;
+  method: string;
+  path: string;
+}
+
+export interface ApplicationCredentialRulesTable {
+  credential_id: string;
+  rule_id: string;
+}
+
+export interface RegionsTable {
+  id: string;
+  description: Generated<string>;
+  parent_region_id: string | null;
+  built_in: Generated<boolean>;
+  extra: DefaultedJsonColumn<JsonMap>;
+}
+
+export interface ServicesTable {
+  id: string;
+  type: string;
+  name: Generated<string>;
+  description: Generated<string>;
+  enabled: Generated<boolean>;
+  built_in: Generated<boolean>;
+  extra: DefaultedJsonColumn<JsonMap>;
+}
+
+export interface EndpointsTable {
+  id: string;
+  service_id: string;
+  interface: 'public' | 'internal' | 'admin';
+  region_id: string | null;
+  url: string;
+  enabled: Generated<boolean>;
+  built_in: Generated<boolean>;
+  extra: DefaultedJsonColumn<JsonMap>;
+}
+
+export interface ProjectEndpointsTable {
+  project_id: string;
+  endpoint_id: string;
+}
+
+export interface EndpointGroupsTable {
+  id: string;
+  name: string;
+  description: Generated<string>;
+  filters: JsonColumn<JsonMap>;
+}
+
+export interface ProjectEndpointGroupsTable {
+  project_id: string;
+  endpoint_group_id: string;
+}
+
+export interface CredentialsTable {
+  id: string;
+  user_id: string;
+  project_id: string | null;
+  type: string;
+  blob: Buffer;
+}
+
+export interface PoliciesTable {
+  id: string;
+  type: string;
+  blob: string;
+}
+
+export interface OauthConsumersTable {
+  id: string;
+  description: string | null;
+  secret: Buffer;
 }
 
 export interface TokensTable {
@@ -294,10 +397,23 @@ export interface Schema {
   domains: DomainsTable;
   projects: ProjectsTable;
   users: UsersTable;
+  groups: GroupsTable;
+  group_members: GroupMembersTable;
   roles: RolesTable;
   role_implications: RoleImplicationsTable;
   role_assignments: RoleAssignmentsTable;
   application_credentials: ApplicationCredentialsTable;
+  access_rules: AccessRulesTable;
+  application_credential_rules: ApplicationCredentialRulesTable;
+  regions: RegionsTable;
+  services: ServicesTable;
+  endpoints: EndpointsTable;
+  project_endpoints: ProjectEndpointsTable;
+  endpoint_groups: EndpointGroupsTable;
+  project_endpoint_groups: ProjectEndpointGroupsTable;
+  credentials: CredentialsTable;
+  policies: PoliciesTable;
+  oauth_consumers: OauthConsumersTable;
   tokens: TokensTable;
   quota_limits: QuotaLimitsTable;
   sagas: SagasTable;

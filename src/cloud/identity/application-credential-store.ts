@@ -1,23 +1,40 @@
 /** The SQL of application credentials. */
-import type { Kysely, Selectable } from 'kysely';
+import { type Kysely, type RawBuilder, type Selectable, sql } from 'kysely';
 import type { ApplicationCredentialsTable } from '../database/schema.ts';
 import type { Schema } from '../database/service.ts';
 import type { UserKey } from './directory-store.ts';
 import type { ApplicationCredential } from './entities.ts';
+import type { AccessRule } from './token.ts';
 
 type Db = Kysely<Schema>;
 
-const credentialOf = (row: Selectable<ApplicationCredentialsTable>): ApplicationCredential => ({
+interface CredentialRow extends Omit<Selectable<ApplicationCredentialsTable>, 'secret_hash'> {
+  readonly access_rules: AccessRule[] | null;
+}
+
+const credentialOf = (row: CredentialRow): ApplicationCredential => ({
   id: row.id,
   userId: row.user_id,
   projectId: row.project_id,
   name: row.name,
   description: row.description,
   roleIds: row.role_ids,
+  accessRules: row.access_rules ?? [],
   unrestricted: row.unrestricted,
   expiresAt: row.expires_at,
 });
 
+async function selectCredentials(db: Db, condition: RawBuilder<unknown>): Promise<ApplicationCredential[]> {
+  const { rows } = await sql<CredentialRow>`
+    SELECT c.id, c.user_id, c.project_id, c.name, c.description, c.role_ids, c.unrestricted, c.expires_at,
+           (SELECT json_agg(json_build_object('id', a.id, 'service', a.service, 'method', a.method, 'path', a.path) ORDER BY a.id)
+              FROM application_credential_rules r JOIN access_rules a ON a.id = r.rule_id WHERE r.credential_id = c.id) AS access_rules
+      FROM application_credentials c WHERE ${condition} ORDER BY c.name
+  `.execute(db);
+  return rows.map(credentialOf);
+}
+
+/** Its access rules have to be there already. */
 export async function insertApplicationCredential(db: Db, credential: ApplicationCredential, secretHash: string): Promise<void> {
   await db
     .insertInto('application_credentials')
@@ -33,39 +50,22 @@ export async function insertApplicationCredential(db: Db, credential: Applicatio
       expires_at: credential.expiresAt,
     })
     .execute();
+  const rules = credential.accessRules.map((rule) => ({ credential_id: credential.id, rule_id: rule.id }));
+  if (rules.length > 0) await db.insertInto('application_credential_rules').values(rules).execute();
 }
 
 export async function listApplicationCredentials(db: Db, userId: string, name: string | undefined): Promise<ApplicationCredential[]> {
-  let query = db.selectFrom('application_credentials').selectAll().where('user_id', '=', userId).orderBy('name');
-  if (name !== undefined) query = query.where('name', '=', name);
-  return (await query.execute()).map(credentialOf);
+  const named = name === undefined ? sql`true` : sql`c.name = ${name}`;
+  return selectCredentials(db, sql`c.user_id = ${userId} AND ${named}`);
 }
 
 export async function findApplicationCredential(db: Db, userId: string, id: string): Promise<ApplicationCredential | undefined> {
-  const row = await db
-    .selectFrom('application_credentials')
-    .selectAll()
-    .where('id', '=', id)
-    .where('user_id', '=', userId)
-    .executeTakeFirst();
-  return row === undefined ? undefined : credentialOf(row);
+  return (await selectCredentials(db, sql`c.user_id = ${userId} AND c.id = ${id}`))[0];
 }
 
 export async function deleteApplicationCredential(db: Db, userId: string, id: string): Promise<boolean> {
   const query = db.deleteFrom('application_credentials').where('id', '=', id).where('user_id', '=', userId);
   return (await query.executeTakeFirst()).numDeletedRows > 0n;
-}
-
-/** Those of one user in one project that hand on a role which is not in `roleIds`. */
-export async function deleteCredentialsBeyond(db: Db, userId: string, projectId: string, roleIds: ReadonlySet<string>): Promise<void> {
-  const rows = await db
-    .selectFrom('application_credentials')
-    .select(['id', 'role_ids'])
-    .where('user_id', '=', userId)
-    .where('project_id', '=', projectId)
-    .execute();
-  const ids = rows.filter((row) => row.role_ids.some((roleId) => !roleIds.has(roleId))).map((row) => row.id);
-  if (ids.length > 0) await db.deleteFrom('application_credentials').where('id', 'in', ids).execute();
 }
 
 export interface CredentialLogin {

@@ -1,20 +1,21 @@
 /** Secrets that act for a user in one project, with roles that the user had when they were made. */
 import { randomBytes } from 'node:crypto';
 import type { Clock, Timestamp } from '../../lib/clock.ts';
-import { badRequest, conflict } from '../../lib/errors.ts';
+import { badRequest } from '../../lib/errors.ts';
 import { newHexId } from '../../lib/ids.ts';
-import { type Database, isUniqueViolation } from '../database/service.ts';
+import { type Database, isForeignKeyViolation, isUniqueViolation } from '../database/service.ts';
+import { type AccessRules, createAccessRules, keepAccessRules, type NewAccessRule } from './access-rules.ts';
 import {
   deleteApplicationCredential,
   findApplicationCredential,
   insertApplicationCredential,
   listApplicationCredentials,
 } from './application-credential-store.ts';
-import { authoriseDirectory } from './directory-policy.ts';
-import { listRoles } from './directory-store.ts';
+import { authoriseDirectory, type DirectoryAction } from './directory-policy.ts';
 import type { ApplicationCredential, Role } from './entities.ts';
 import type { Passwords } from './passwords.ts';
-import { couldNotFind, notAuthorised } from './refusals.ts';
+import { couldNotFind, duplicate, notAuthorised } from './refusals.ts';
+import { listRoles } from './role-store.ts';
 import type { Reference, ValidToken } from './token.ts';
 
 export interface NewApplicationCredential {
@@ -26,6 +27,8 @@ export interface NewApplicationCredential {
   readonly roles?: readonly ({ readonly id: string } | { readonly name: string })[] | undefined;
   readonly expiresAt?: Timestamp | null | undefined;
   readonly unrestricted?: boolean | undefined;
+  /** It may be used for nothing else. None: for everything. */
+  readonly accessRules?: readonly NewAccessRule[] | undefined;
 }
 
 export interface DescribedCredential extends ApplicationCredential {
@@ -38,6 +41,7 @@ export interface ApplicationCredentials {
   /** The secret is shown this once. */
   create(asker: ValidToken, userId: string, input: NewApplicationCredential): Promise<DescribedCredential & { readonly secret: string }>;
   delete(asker: ValidToken, userId: string, id: string): Promise<void>;
+  readonly accessRules: AccessRules;
 }
 
 export interface ApplicationCredentialDeps {
@@ -53,6 +57,7 @@ export function createApplicationCredentials({ database, clock, passwords }: App
   }
 
   return {
+    accessRules: createAccessRules({ database }),
     async list(asker, userId, name) {
       authoriseDirectory(asker, 'list_application_credentials', { userId });
       return Promise.all((await listApplicationCredentials(database.sql, userId, name)).map(described));
@@ -67,15 +72,22 @@ export function createApplicationCredentials({ database, clock, passwords }: App
       authoriseDirectory(asker, 'create_application_credential', { userId });
       refuseRestricted(asker, 'create_application_credential');
       const credential = newCredential(asker, input, clock.nowText());
+      const rules = input.accessRules ?? [];
       const secret = input.secret ?? randomBytes(64).toString('base64url');
       const secretHash = await passwords.hash(secret);
       try {
-        await insertApplicationCredential(database.sql, credential, secretHash);
+        const kept = await database.transact(async (tx) => {
+          const accessRules = await keepAccessRules(tx.sql, userId, rules);
+          await insertApplicationCredential(tx.sql, { ...credential, accessRules }, secretHash);
+          return { ...credential, accessRules };
+        });
+        return { ...(await described(kept)), secret };
       } catch (error) {
-        if (!isUniqueViolation(error)) throw error;
-        throw conflict(`Conflict occurred attempting to store application_credential - Duplicate entry found with name ${input.name}.`);
+        if (isUniqueViolation(error)) throw duplicate('application_credential', input.name);
+        // The user or the project went away meanwhile.
+        if (isForeignKeyViolation(error)) throw couldNotFind('user', userId);
+        throw error;
       }
-      return { ...(await described(credential)), secret };
     },
     async delete(asker, userId, id) {
       authoriseDirectory(asker, 'delete_application_credential', { userId });
@@ -86,7 +98,7 @@ export function createApplicationCredentials({ database, clock, passwords }: App
 }
 
 /** A leaked credential must not be able to make itself others. */
-function refuseRestricted(asker: ValidToken, action: string): void {
+export function refuseRestricted(asker: ValidToken, action: DirectoryAction): void {
   if (asker.applicationCredential?.restricted === true) throw notAuthorised(`identity:${action}`);
 }
 
@@ -101,6 +113,7 @@ function newCredential(asker: ValidToken, input: NewApplicationCredential, now: 
     name: input.name,
     description: input.description ?? null,
     roleIds: delegatedRoles(asker, input.roles).map((role) => role.id),
+    accessRules: [],
     unrestricted: input.unrestricted ?? false,
     expiresAt,
   };

@@ -20,6 +20,7 @@ import {
   type UserKey,
 } from './directory-store.ts';
 import type { GrantTarget } from './entities.ts';
+import type { CheckPassword } from './lockout.ts';
 import type { Passwords } from './passwords.ts';
 import { hashOfToken, newToken, type ValidToken } from './token.ts';
 import { insertToken, validToken, validTokenIn } from './token-store.ts';
@@ -59,16 +60,17 @@ export interface AuthenticationDeps {
   readonly database: Database;
   readonly clock: Clock;
   readonly passwords: Passwords;
+  readonly checkPassword: CheckPassword;
   readonly lifetimeMs: number;
 }
 
 export type Authenticate = (proofs: readonly Proof[], scope: AskedScope) => Promise<IssuedToken>;
 
-export function createAuthenticate({ database, clock, passwords, lifetimeMs }: AuthenticationDeps): Authenticate {
+export function createAuthenticate({ database, clock, passwords, checkPassword, lifetimeMs }: AuthenticationDeps): Authenticate {
   async function check(proof: Proof): Promise<Shown> {
     switch (proof.method) {
       case 'password':
-        return checkPassword(proof.user, proof.password);
+        return checkUser(proof.user, proof.password);
       case 'token':
         return checkToken(proof.token);
       case 'application_credential':
@@ -76,10 +78,9 @@ export function createAuthenticate({ database, clock, passwords, lifetimeMs }: A
     }
   }
 
-  async function checkPassword(user: UserKey, password: string): Promise<Shown> {
-    const login = await findLogin(database.sql, user);
-    const matches = await passwords.verify(password, login?.passwordHash);
-    if (login === undefined || !matches) throw refused();
+  async function checkUser(user: UserKey, password: string): Promise<Shown> {
+    const login = await checkPassword(user, password);
+    if (login === undefined) throw refused();
     return { userId: login.id, methods: ['password'], passwordHash: login.passwordHash, parent: undefined, credential: undefined };
   }
 

@@ -8,6 +8,8 @@
 import { newHexId } from '../../lib/ids.ts';
 import type { Database, Tx } from '../database/service.ts';
 import { json } from '../database/service.ts';
+import type { BuiltInCatalog } from './catalog-entities.ts';
+import { writeBuiltIn } from './catalog-store.ts';
 import { builtInRoleNames, defaultDomainId } from './entities.ts';
 import type { Passwords } from './passwords.ts';
 import { deleteTokensOfUser } from './token-store.ts';
@@ -22,8 +24,16 @@ const implications = [
   ['member', 'reader'],
 ] as const;
 
-export async function bootstrap({ database, passwords }: BootstrapDeps, adminPassword: string): Promise<void> {
-  await database.transact(async ({ sql }) => {
+export interface BootstrapOptions {
+  readonly adminPassword: string;
+  /** What this server offers. None: the catalog stays as it is. */
+  readonly catalog?: BuiltInCatalog;
+}
+
+export async function bootstrap({ database, passwords }: BootstrapDeps, { adminPassword, catalog }: BootstrapOptions): Promise<void> {
+  await database.transact(async (tx) => {
+    const { sql } = tx;
+    if (catalog !== undefined) await writeBuiltIn(tx, catalog);
     await sql
       .insertInto('domains')
       .values({ id: defaultDomainId, name: 'Default', description: 'The default domain' })
@@ -40,8 +50,8 @@ export async function bootstrap({ database, passwords }: BootstrapDeps, adminPas
       await sql
         .insertInto('role_implications')
         .values((values) => ({
-          prior_role_id: values.selectFrom('roles').select('id').where('name', '=', prior),
-          implied_role_id: values.selectFrom('roles').select('id').where('name', '=', implied),
+          prior_role_id: values.selectFrom('roles').select('id').where('name', '=', prior).where('domain_id', 'is', null),
+          implied_role_id: values.selectFrom('roles').select('id').where('name', '=', implied).where('domain_id', 'is', null),
         }))
         .onConflict((conflict) => conflict.doNothing())
         .execute();
@@ -106,6 +116,7 @@ async function grantAdmin({ sql }: Tx): Promise<void> {
           .where('users.domain_id', '=', defaultDomainId)
           .where('users.name', '=', named.user)
           .where('roles.name', '=', 'admin')
+          .where('roles.domain_id', 'is', null)
           .where('projects.domain_id', '=', defaultDomainId)
           .where('projects.name', '=', named.project),
       )

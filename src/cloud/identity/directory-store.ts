@@ -1,8 +1,8 @@
-/** The SQL of domains, projects, users and roles. */
-import type { Kysely, Selectable } from 'kysely';
-import type { ProjectsTable, UsersTable } from '../database/schema.ts';
-import { json, type Schema } from '../database/service.ts';
-import type { Domain, Project, Role, User } from './entities.ts';
+/** The SQL of domains, projects and users. */
+import { type Kysely, type Selectable, sql } from 'kysely';
+import type { DomainsTable, ProjectsTable, UsersTable } from '../database/schema.ts';
+import { json, type Schema, type Timestamp } from '../database/service.ts';
+import type { Domain, Project, User, UserOptions } from './entities.ts';
 
 type Db = Kysely<Schema>;
 
@@ -21,34 +21,51 @@ export interface ProjectFilter extends OwnedFilter {
 
 // domains
 
+export const domainOf = (row: Selectable<DomainsTable>): Domain => ({
+  id: row.id,
+  name: row.name,
+  description: row.description,
+  enabled: row.enabled,
+  immutable: row.immutable,
+  extra: row.extra,
+});
+
+const domainValues = ({ id: _, ...domain }: Domain) => ({ ...domain, extra: json(domain.extra) });
+
 export async function listDomains(db: Db, filter: DomainFilter): Promise<Domain[]> {
   let query = db.selectFrom('domains').selectAll().orderBy('name');
   if (filter.name !== undefined) query = query.where('name', '=', filter.name);
   if (filter.enabled !== undefined) query = query.where('enabled', '=', filter.enabled);
-  return query.execute();
+  return (await query.execute()).map(domainOf);
 }
 
 export async function findDomain(db: Db, id: string): Promise<Domain | undefined> {
-  return db.selectFrom('domains').selectAll().where('id', '=', id).executeTakeFirst();
+  const row = await db.selectFrom('domains').selectAll().where('id', '=', id).executeTakeFirst();
+  return row === undefined ? undefined : domainOf(row);
+}
+
+/** Nobody changes or deletes the domain until the transaction ends. */
+export async function lockDomain(db: Db, id: string): Promise<Domain | undefined> {
+  const row = await db.selectFrom('domains').selectAll().where('id', '=', id).forUpdate().executeTakeFirst();
+  return row === undefined ? undefined : domainOf(row);
 }
 
 export async function insertDomain(db: Db, domain: Domain): Promise<void> {
-  await db.insertInto('domains').values(domain).execute();
+  await db
+    .insertInto('domains')
+    .values({ id: domain.id, ...domainValues(domain) })
+    .execute();
 }
 
 export async function updateDomain(db: Db, domain: Domain): Promise<void> {
-  const { id, ...values } = domain;
-  await db.updateTable('domains').set(values).where('id', '=', id).execute();
+  await db.updateTable('domains').set(domainValues(domain)).where('id', '=', domain.id).execute();
 }
 
-/** With everything in it. False = it is enabled (again). */
-export async function deleteDisabledDomain(db: Db, id: string): Promise<boolean> {
-  const domain = await db.selectFrom('domains').select('enabled').where('id', '=', id).forUpdate().executeTakeFirst();
-  if (domain?.enabled !== false) return false;
+/** With everything in it. */
+export async function deleteDomain(db: Db, id: string): Promise<void> {
   await db.deleteFrom('users').where('domain_id', '=', id).execute();
   await db.deleteFrom('projects').where('domain_id', '=', id).execute();
   await db.deleteFrom('domains').where('id', '=', id).execute();
-  return true;
 }
 
 // projects
@@ -60,6 +77,7 @@ export const projectOf = (row: Selectable<ProjectsTable>): Project => ({
   name: row.name,
   description: row.description,
   enabled: row.enabled,
+  immutable: row.immutable,
   extra: row.extra,
 });
 
@@ -69,6 +87,7 @@ const projectValues = (project: Project) => ({
   name: project.name,
   description: project.description,
   enabled: project.enabled,
+  immutable: project.immutable,
   extra: json(project.extra),
 });
 
@@ -109,6 +128,32 @@ export async function lockProject(db: Db, id: string): Promise<Project | undefin
   return row === undefined ? undefined : projectOf(row);
 }
 
+/** From the project's parent up to the top of its domain, the nearest first. */
+export async function listProjectsAbove(db: Db, project: Project): Promise<Project[]> {
+  const { rows } = await sql<Selectable<ProjectsTable>>`
+    WITH RECURSIVE line AS (
+      SELECT p.*, 1 AS height FROM projects p WHERE p.id = ${project.parentId}
+      UNION ALL
+      SELECT p.*, line.height + 1 FROM line JOIN projects p ON p.id = line.parent_id
+    )
+    SELECT * FROM line ORDER BY height
+  `.execute(db);
+  return rows.map(projectOf);
+}
+
+/** All projects below it, parents before their children. */
+export async function listProjectsBelow(db: Db, id: string): Promise<Project[]> {
+  const { rows } = await sql<Selectable<ProjectsTable>>`
+    WITH RECURSIVE tree AS (
+      SELECT p.*, 1 AS depth FROM projects p WHERE p.parent_id = ${id}
+      UNION ALL
+      SELECT p.*, tree.depth + 1 FROM tree JOIN projects p ON p.parent_id = tree.id
+    )
+    SELECT * FROM tree ORDER BY depth, name
+  `.execute(db);
+  return rows.map(projectOf);
+}
+
 export async function hasChildProjects(db: Db, id: string): Promise<boolean> {
   return (await db.selectFrom('projects').select('id').where('parent_id', '=', id).limit(1).executeTakeFirst()) !== undefined;
 }
@@ -126,6 +171,8 @@ export const userOf = (row: Selectable<UsersTable>): User => ({
   name: row.name,
   enabled: row.enabled,
   defaultProjectId: row.default_project_id,
+  // Only `userValues` writes it.
+  options: row.options as UserOptions,
   extra: row.extra,
 });
 
@@ -134,6 +181,7 @@ const userValues = (user: User) => ({
   name: user.name,
   enabled: user.enabled,
   default_project_id: user.defaultProjectId,
+  options: json(user.options),
   extra: json(user.extra),
 });
 
@@ -152,6 +200,9 @@ export async function findUser(db: Db, id: string): Promise<User | undefined> {
 
 export interface UserLogin {
   readonly id: string;
+  readonly options: UserOptions;
+  readonly failedLogins: number;
+  readonly failedLoginAt: Timestamp | null;
   readonly enabled: boolean;
   readonly passwordHash: string | null;
   readonly defaultProjectId: string | null;
@@ -164,13 +215,31 @@ export async function findLogin(db: Db, key: UserKey): Promise<UserLogin | undef
   const query = db
     .selectFrom('users')
     .innerJoin('domains', 'domains.id', 'users.domain_id')
-    .select(['users.id', 'users.enabled', 'users.password_hash as passwordHash', 'users.default_project_id as defaultProjectId']);
+    .select([
+      'users.id',
+      'users.enabled',
+      'users.password_hash as passwordHash',
+      'users.default_project_id as defaultProjectId',
+      sql<UserOptions>`users.options`.as('options'),
+      'users.failed_logins as failedLogins',
+      'users.failed_login_at as failedLoginAt',
+    ]);
   if ('id' in key) return query.where('users.id', '=', key.id).executeTakeFirst();
   const named = query.where('users.name', '=', key.name);
   const { domain } = key;
   return 'id' in domain
     ? named.where('domains.id', '=', domain.id).executeTakeFirst()
     : named.where('domains.name', '=', domain.name).executeTakeFirst();
+}
+
+/** Counts from one again when the last failure was longer ago than `since`. */
+export async function noteFailedLogin(db: Db, userId: string, now: Timestamp, since: Timestamp): Promise<void> {
+  const counted = sql<number>`CASE WHEN failed_login_at > ${since}::timestamptz THEN failed_logins + 1 ELSE 1 END`;
+  await db.updateTable('users').set({ failed_logins: counted, failed_login_at: now }).where('id', '=', userId).execute();
+}
+
+export async function forgetFailedLogins(db: Db, userId: string): Promise<void> {
+  await db.updateTable('users').set({ failed_logins: 0, failed_login_at: null }).where('id', '=', userId).execute();
 }
 
 /** The hash that counts now, held still until the transaction ends. */
@@ -202,28 +271,4 @@ export async function setPasswordHash(db: Db, userId: string, passwordHash: stri
 
 export async function deleteUser(db: Db, id: string): Promise<boolean> {
   return (await db.deleteFrom('users').where('id', '=', id).executeTakeFirst()).numDeletedRows > 0n;
-}
-
-// roles
-
-export async function listRoles(db: Db, filter: { readonly name?: string | undefined }): Promise<Role[]> {
-  let query = db.selectFrom('roles').selectAll().orderBy('name');
-  if (filter.name !== undefined) query = query.where('name', '=', filter.name);
-  return query.execute();
-}
-
-export async function findRole(db: Db, id: string): Promise<Role | undefined> {
-  return db.selectFrom('roles').selectAll().where('id', '=', id).executeTakeFirst();
-}
-
-export async function insertRole(db: Db, role: Role): Promise<void> {
-  await db.insertInto('roles').values(role).execute();
-}
-
-export async function updateRole(db: Db, role: Role): Promise<void> {
-  await db.updateTable('roles').set({ name: role.name, description: role.description }).where('id', '=', role.id).execute();
-}
-
-export async function deleteRole(db: Db, id: string): Promise<boolean> {
-  return (await db.deleteFrom('roles').where('id', '=', id).executeTakeFirst()).numDeletedRows > 0n;
 }

@@ -1,157 +1,101 @@
-/** The SQL of role assignments and of roles that imply others. */
-
-import type { Selectable } from 'kysely';
-import { type Kysely, sql } from 'kysely';
-import type { ProjectsTable } from '../database/schema.ts';
+/** The SQL of role assignments as they were made, and of what they open. */
+import { type Kysely, type RawBuilder, type Selectable, sql } from 'kysely';
+import type { DomainsTable, ProjectsTable } from '../database/schema.ts';
 import type { Schema } from '../database/service.ts';
-import { projectOf } from './directory-store.ts';
-import type { Assignment, AssignmentFilter, Domain, Grant, GrantTarget, Implication, Project, Role } from './entities.ts';
+import { domainOf, projectOf } from './directory-store.ts';
+import type { Domain, Grant, Grantee, GrantTarget, Project, Role } from './entities.ts';
+import { heldRoles } from './rights.ts';
+import { roleOf } from './role-store.ts';
 
 type Db = Kysely<Schema>;
 
-const columnsOf = (target: GrantTarget) => ({
+const rowOf = (grantee: Grantee, target: GrantTarget, inherited: boolean) => ({
+  user_id: 'userId' in grantee ? grantee.userId : null,
+  group_id: 'groupId' in grantee ? grantee.groupId : null,
   project_id: target.kind === 'project' ? target.id : null,
   domain_id: target.kind === 'domain' ? target.id : null,
+  inherited,
 });
 
-export async function insertGrant(db: Db, { userId, roleId, target }: Grant): Promise<void> {
+function matching(grantee: Grantee, target: GrantTarget, inherited: boolean): RawBuilder<boolean> {
+  const row = rowOf(grantee, target, inherited);
+  const whose = row.user_id === null ? sql`group_id = ${row.group_id}` : sql`user_id = ${row.user_id}`;
+  return sql<boolean>`${whose} AND inherited = ${inherited}
+    AND project_id IS NOT DISTINCT FROM ${row.project_id}::text AND role_assignments.domain_id IS NOT DISTINCT FROM ${row.domain_id}::text`;
+}
+
+export async function insertGrant(db: Db, grant: Grant): Promise<void> {
   await db
     .insertInto('role_assignments')
-    .values({ user_id: userId, role_id: roleId, ...columnsOf(target) })
+    .values({ role_id: grant.roleId, ...rowOf(grant, grant.target, grant.inherited ?? false) })
     .onConflict((conflict) => conflict.doNothing())
     .execute();
 }
 
-export async function deleteGrant(db: Db, { userId, roleId, target }: Grant): Promise<boolean> {
-  const { project_id, domain_id } = columnsOf(target);
+export async function deleteGrant(db: Db, grant: Grant): Promise<boolean> {
   const result = await db
     .deleteFrom('role_assignments')
-    .where('user_id', '=', userId)
-    .where('role_id', '=', roleId)
-    .where('project_id', 'is not distinct from', project_id)
-    .where('domain_id', 'is not distinct from', domain_id)
+    .where('role_id', '=', grant.roleId)
+    .where(matching(grant, grant.target, grant.inherited ?? false))
     .executeTakeFirst();
   return result.numDeletedRows > 0n;
 }
 
-/** The roles that were assigned there, without the implied ones. */
-export async function listGrantedRoles(db: Db, userId: string, target: GrantTarget): Promise<Role[]> {
-  const { project_id, domain_id } = columnsOf(target);
-  return db
+/** The roles that were assigned there, without the implied ones and those that come from elsewhere. */
+export async function listGrantedRoles(db: Db, grantee: Grantee, target: GrantTarget, inherited: boolean): Promise<Role[]> {
+  const rows = await db
     .selectFrom('role_assignments')
     .innerJoin('roles', 'roles.id', 'role_assignments.role_id')
     .selectAll('roles')
-    .where('user_id', '=', userId)
-    .where('project_id', 'is not distinct from', project_id)
-    .where('domain_id', 'is not distinct from', domain_id)
+    .where(matching(grantee, target, inherited))
     .orderBy('roles.name')
     .execute();
+  return rows.map(roleOf);
 }
 
-/** The ids of the roles that count there, with the implied ones. */
-export async function effectiveRoleIds(db: Db, userId: string, target: GrantTarget): Promise<Set<string>> {
-  const { project_id, domain_id } = columnsOf(target);
-  const { rows } = await sql<{ role_id: string }>`
-    WITH RECURSIVE held AS (
-      SELECT role_id FROM role_assignments
-       WHERE user_id = ${userId} AND project_id IS NOT DISTINCT FROM ${project_id} AND domain_id IS NOT DISTINCT FROM ${domain_id}
-      UNION
-      SELECT i.implied_role_id FROM held JOIN role_implications i ON i.prior_role_id = held.role_id
-    )
-    SELECT role_id FROM held
-  `.execute(db);
-  return new Set(rows.map((row) => row.role_id));
-}
-
-interface AssignmentRow {
-  user_id: string;
-  user_name: string;
-  user_domain_id: string;
-  user_domain_name: string;
-  role_id: string;
-  role_name: string;
-  assigned_role_id: string;
-  project_id: string | null;
-  project_name: string | null;
-  project_domain_id: string | null;
-  project_domain_name: string | null;
-  domain_id: string | null;
-  domain_name: string | null;
-}
-
-export async function listAssignments(db: Db, filter: AssignmentFilter): Promise<Assignment[]> {
-  const { rows } = await sql<AssignmentRow>`
-    WITH RECURSIVE wanted_projects AS (
-      SELECT id FROM projects WHERE id = ${filter.projectId ?? null}
-      UNION
-      SELECT p.id FROM wanted_projects w JOIN projects p ON p.parent_id = w.id WHERE ${filter.includeSubtree ?? false}
-    ), expanded AS (
-      SELECT user_id, project_id, domain_id, role_id, role_id AS assigned_role_id FROM role_assignments
-      UNION
-      SELECT e.user_id, e.project_id, e.domain_id, i.implied_role_id, e.assigned_role_id
-        FROM expanded e JOIN role_implications i ON i.prior_role_id = e.role_id WHERE ${filter.effective ?? false}
-    )
-    SELECT DISTINCT ON (u.name, u.id, p.name, p.id, d.name, d.id, r.name, r.id)
-           u.id AS user_id, u.name AS user_name, ud.id AS user_domain_id, ud.name AS user_domain_name,
-           r.id AS role_id, r.name AS role_name, e.assigned_role_id,
-           p.id AS project_id, p.name AS project_name, pd.id AS project_domain_id, pd.name AS project_domain_name,
-           d.id AS domain_id, d.name AS domain_name
-      FROM expanded e
-      JOIN users u ON u.id = e.user_id
-      JOIN domains ud ON ud.id = u.domain_id
-      JOIN roles r ON r.id = e.role_id
-      LEFT JOIN projects p ON p.id = e.project_id
-      LEFT JOIN domains pd ON pd.id = p.domain_id
-      LEFT JOIN domains d ON d.id = e.domain_id
-     WHERE (${filter.userId ?? null}::text IS NULL OR u.id = ${filter.userId ?? null})
-       AND (${filter.roleId ?? null}::text IS NULL OR r.id = ${filter.roleId ?? null})
-       AND (${filter.projectId ?? null}::text IS NULL OR p.id IN (SELECT id FROM wanted_projects))
-       AND (${filter.domainId ?? null}::text IS NULL OR d.id = ${filter.domainId ?? null})
-       AND (NOT ${filter.system ?? false}::boolean OR (p.id IS NULL AND d.id IS NULL))
-     ORDER BY u.name, u.id, p.name, p.id, d.name, d.id, r.name, r.id, (e.assigned_role_id = r.id) DESC
-  `.execute(db);
-  return rows.map(assignmentOf);
-}
-
-function assignmentOf(row: AssignmentRow): Assignment {
-  const projectDomain = { id: row.project_domain_id ?? '', name: row.project_domain_name ?? '' };
-  return {
-    user: { id: row.user_id, name: row.user_name, domain: { id: row.user_domain_id, name: row.user_domain_name } },
-    role: { id: row.role_id, name: row.role_name },
-    priorRoleId: row.assigned_role_id === row.role_id ? null : row.assigned_role_id,
-    project: row.project_id === null ? null : { id: row.project_id, name: row.project_name ?? '', domain: projectDomain },
-    domain: row.domain_id === null ? null : { id: row.domain_id, name: row.domain_name ?? '' },
-  };
-}
+const nothing = sql`NULL::text`;
 
 /** Enabled projects (in enabled domains) where the user has a role. */
 export async function listProjectsOfUser(db: Db, userId: string): Promise<Project[]> {
+  // First those that any grant could reach, by index; then, of these few, the rule itself.
+  const held = heldRoles({ user: sql`${userId}::text`, project: sql`p.id`, domain: nothing, system: sql`false` });
   const { rows } = await sql<Selectable<ProjectsTable>>`
+    WITH RECURSIVE granted AS (
+      SELECT project_id, domain_id, inherited FROM role_assignments WHERE user_id = ${userId}
+      UNION ALL
+      SELECT a.project_id, a.domain_id, a.inherited
+        FROM group_members m JOIN role_assignments a ON a.group_id = m.group_id WHERE m.user_id = ${userId}
+    ), reached AS (
+      SELECT project_id AS id, inherited FROM granted WHERE project_id IS NOT NULL
+      UNION
+      SELECT p.id, true FROM granted g JOIN projects p ON p.domain_id = g.domain_id WHERE g.inherited
+      UNION
+      SELECT p.id, true FROM reached r JOIN projects p ON p.parent_id = r.id WHERE r.inherited
+    )
     SELECT p.* FROM projects p JOIN domains d ON d.id = p.domain_id
-     WHERE p.enabled AND d.enabled AND p.id IN (SELECT project_id FROM role_assignments WHERE user_id = ${userId})
+     WHERE p.enabled AND d.enabled AND p.id IN (SELECT id FROM reached) AND EXISTS (SELECT FROM ${held} AS held)
      ORDER BY p.name
   `.execute(db);
   return rows.map(projectOf);
 }
 
 export async function listDomainsOfUser(db: Db, userId: string): Promise<Domain[]> {
-  const { rows } = await sql<Domain>`
-    SELECT id, name, description, enabled FROM domains
-     WHERE enabled AND id IN (SELECT domain_id FROM role_assignments WHERE user_id = ${userId})
-     ORDER BY name
+  const held = heldRoles({ user: sql`${userId}::text`, project: nothing, domain: sql`d.id`, system: sql`false` });
+  const { rows } = await sql<Selectable<DomainsTable>>`
+    SELECT d.* FROM domains d
+     WHERE d.enabled AND EXISTS (SELECT FROM ${held} AS held)
+       AND d.id IN (
+         SELECT domain_id FROM role_assignments WHERE user_id = ${userId}
+         UNION ALL
+         SELECT a.domain_id FROM group_members m JOIN role_assignments a ON a.group_id = m.group_id WHERE m.user_id = ${userId})
+     ORDER BY d.name
   `.execute(db);
-  return rows;
+  return rows.map(domainOf);
 }
 
-export async function listImplications(db: Db): Promise<Implication[]> {
-  const [roles, pairs] = await Promise.all([
-    db.selectFrom('roles').selectAll().execute(),
-    db.selectFrom('role_implications').selectAll().execute(),
-  ]);
-  const byId = new Map<string, Role>(roles.map((role) => [role.id, role]));
-  return pairs.flatMap((pair) => {
-    const prior = byId.get(pair.prior_role_id);
-    const implied = byId.get(pair.implied_role_id);
-    return prior === undefined || implied === undefined ? [] : [{ prior, implied }];
-  });
+/** True when any role counts for the user on the whole system. */
+export async function isOfSystem(db: Db, userId: string): Promise<boolean> {
+  const held = heldRoles({ user: sql`${userId}::text`, project: nothing, domain: nothing, system: sql`true` });
+  const { rows } = await sql`SELECT 1 FROM ${held} AS held LIMIT 1`.execute(db);
+  return rows.length > 0;
 }

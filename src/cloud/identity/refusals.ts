@@ -1,9 +1,33 @@
 /** Identity's own wordings, which clients' tests compare. */
-import { conflict, forbidden, notFound, type ProductError } from '../../lib/errors.ts';
+import { badRequest, conflict, forbidden, notFound, type ProductError } from '../../lib/errors.ts';
 
-type Noun = 'domain' | 'project' | 'user' | 'role' | 'application_credential' | 'service' | 'endpoint' | 'region';
+export type Noun =
+  | 'domain'
+  | 'project'
+  | 'project tag'
+  | 'user'
+  | 'group'
+  | 'role'
+  | 'application_credential'
+  | 'access_rule'
+  | 'credential'
+  | 'service'
+  | 'endpoint'
+  | 'region'
+  | 'endpoint_group'
+  | 'policy'
+  | 'consumer'
+  | 'registered_limit'
+  | 'limit';
 
-const spoken: Partial<Record<Noun, string>> = { application_credential: 'Application Credential' };
+const spoken: Partial<Record<Noun, string>> = {
+  application_credential: 'Application Credential',
+  access_rule: 'Access Rule',
+  endpoint_group: 'Endpoint Group',
+  consumer: 'Consumer',
+  registered_limit: 'registered limit for',
+  limit: 'limit for',
+};
 
 export const couldNotFind = (noun: Noun, id: string): ProductError => notFound(`Could not find ${spoken[noun] ?? noun}: ${id}.`);
 
@@ -15,5 +39,18 @@ export const duplicate = (noun: Noun, name: string, domainId?: string): ProductE
 export const notAuthorised = (action: string): ProductError =>
   forbidden(`You are not authorized to perform the requested action: ${action}.`);
 
-export const couldNotFindGrant = (roleId: string, userId: string, targetId: string): ProductError =>
-  notFound(`Could not find role assignment with role: ${roleId}, user or group: ${userId}, project, domain, or system: ${targetId}.`);
+/** Of things with the option `immutable`, and of those that the service itself counts on. */
+export const immutable = (verb: 'update' | 'delete', noun: Noun, id: string): ProductError =>
+  forbidden(`Unable to ${verb} immutable ${noun} resource: \`${id}\`. Set resource option "immutable" to false first.`);
+
+export const builtIn = (verb: 'update' | 'delete', noun: Noun, id: string): ProductError =>
+  forbidden(`Unable to ${verb} ${noun} ${id}: it is a part of this server.`);
+
+/** The sentence for whatever is missing from a request, or is not what it says it is. */
+export const expecting = (attribute: string, target: string): ProductError =>
+  badRequest(
+    `Expecting to find ${attribute} in ${target}. The server could not comply with the request since it is either malformed or otherwise incorrect. The client is assumed to be in error.`,
+  );
+
+export const couldNotFindGrant = (roleId: string, granteeId: string, targetId: string): ProductError =>
+  notFound(`Could not find role assignment with role: ${roleId}, user or group: ${granteeId}, project, domain, or system: ${targetId}.`);

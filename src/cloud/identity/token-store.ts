@@ -5,7 +5,8 @@
 import { type Kysely, type RawBuilder, sql } from 'kysely';
 import type { Database, Schema, Timestamp } from '../database/service.ts';
 import type { GrantTarget } from './entities.ts';
-import type { Reference, Scope, ValidToken } from './token.ts';
+import { heldRoles } from './rights.ts';
+import type { AccessRule, Reference, Scope, ValidToken } from './token.ts';
 
 export interface NewToken {
   readonly hash: Buffer;
@@ -56,6 +57,7 @@ interface TokenRow {
   issued_at: Timestamp;
   expires_at: Timestamp;
   roles: Reference[] | null;
+  access_rules: AccessRule[] | null;
 }
 
 /** The token with this hash, if it is good at `now`. Every request runs this. */
@@ -69,16 +71,12 @@ export async function validTokenIn(db: Kysely<Schema>, hash: Buffer, now: Timest
   return tokenIn((await tokenStatement(hash, now).execute(db)).rows);
 }
 
+const place = { user: sql`t.user_id`, project: sql`t.project_id`, domain: sql`t.domain_id`, system: sql`t.system_scope` };
+
 function tokenStatement(hash: Buffer, now: Timestamp): RawBuilder<TokenRow> {
   return sql<TokenRow>`
     WITH RECURSIVE t AS (
       SELECT * FROM tokens WHERE hash = ${hash} AND expires_at > ${now}::timestamptz
-    ), held AS (
-      SELECT a.role_id FROM t JOIN role_assignments a ON a.user_id = t.user_id
-         AND a.project_id IS NOT DISTINCT FROM t.project_id AND a.domain_id IS NOT DISTINCT FROM t.domain_id
-       WHERE t.project_id IS NOT NULL OR t.domain_id IS NOT NULL OR t.system_scope
-      UNION
-      SELECT i.implied_role_id FROM held JOIN role_implications i ON i.prior_role_id = held.role_id
     ), delegated AS (
       SELECT unnest(c.role_ids) AS role_id FROM t JOIN application_credentials c ON c.id = t.application_credential_id
       UNION
@@ -91,8 +89,11 @@ function tokenStatement(hash: Buffer, now: Timestamp): RawBuilder<TokenRow> {
            t.methods, t.audit_ids, t.issued_at, t.expires_at,
            (SELECT json_agg(json_build_object('id', r.id, 'name', r.name) ORDER BY r.name)
               FROM roles r
-             WHERE r.id IN (SELECT role_id FROM held)
-               AND (c.id IS NULL OR r.id IN (SELECT role_id FROM delegated))) AS roles
+             WHERE r.id IN ${heldRoles(place)}
+               AND (c.id IS NULL OR r.id IN (SELECT role_id FROM delegated))) AS roles,
+           (SELECT json_agg(json_build_object('id', a.id, 'service', a.service, 'method', a.method, 'path', a.path) ORDER BY a.id)
+              FROM application_credential_rules cr JOIN access_rules a ON a.id = cr.rule_id
+             WHERE cr.credential_id = c.id) AS access_rules
       FROM t
       JOIN users u ON u.id = t.user_id
       JOIN domains ud ON ud.id = u.domain_id
@@ -127,7 +128,12 @@ function tokenOf(row: TokenRow): ValidToken {
     applicationCredential:
       row.credential_id === null
         ? null
-        : { id: row.credential_id, name: row.credential_name ?? '', restricted: row.credential_unrestricted !== true },
+        : {
+            id: row.credential_id,
+            name: row.credential_name ?? '',
+            restricted: row.credential_unrestricted !== true,
+            accessRules: row.access_rules ?? [],
+          },
   };
 }
 

@@ -11,6 +11,16 @@ export interface Owned extends Reference {
   readonly domain: Reference;
 }
 
+/** What an application credential may be used for: a method and a pattern of paths of one service. */
+export interface AccessRule {
+  readonly id: string;
+  /** A service type of the catalog. */
+  readonly service: string;
+  readonly method: string;
+  /** `*` stands for one part of a path, `**` for any number of them, `{name}` for one part, too. */
+  readonly path: string;
+}
+
 /** What a token is good for. */
 export type Scope =
   | { readonly kind: 'unscoped' }
@@ -28,7 +38,13 @@ export interface ValidToken {
   readonly auditIds: readonly string[];
   readonly issuedAt: Timestamp;
   readonly expiresAt: Timestamp;
-  readonly applicationCredential: (Reference & { readonly restricted: boolean }) | null;
+  readonly applicationCredential:
+    | (Reference & {
+        readonly restricted: boolean;
+        /** None: it may be used for everything. */
+        readonly accessRules: readonly AccessRule[];
+      })
+    | null;
 }
 
 export function callerOf(token: ValidToken, requestId: string): Caller {

@@ -5,8 +5,8 @@ import { authoriseDirectory, domainOfList } from './directory-policy.ts';
 import {
   deleteUser,
   findDomain,
-  findLogin,
   findUser,
+  forgetFailedLogins,
   insertUser,
   listUsers,
   lockPasswordHash,
@@ -15,7 +15,8 @@ import {
   setPasswordHash,
   updateUser,
 } from './directory-store.ts';
-import { defaultDomainId, type User } from './entities.ts';
+import { defaultDomainId, type User, type UserOptionChanges, type UserOptions } from './entities.ts';
+import type { CheckPassword } from './lockout.ts';
 import type { Passwords } from './passwords.ts';
 import { couldNotFind, duplicate } from './refusals.ts';
 import type { ValidToken } from './token.ts';
@@ -28,6 +29,7 @@ export interface NewUser {
   readonly defaultProjectId?: string | null | undefined;
   /** Null: cannot log in by password. */
   readonly password?: string | null | undefined;
+  readonly options?: UserOptionChanges | undefined;
   readonly extra: JsonMap;
 }
 
@@ -40,12 +42,18 @@ export interface Users {
   get(asker: ValidToken, id: string): Promise<User>;
   create(asker: ValidToken, input: NewUser): Promise<User>;
   update(asker: ValidToken, id: string, changes: UserChanges): Promise<User>;
-  /** By whoever knows the old password; ends all tokens of the user. */
+  /** By whoever knows the old password; ends all tokens of the user. Refused for those who are locked out, or whose password is locked. */
   changePassword(id: string, oldPassword: string, newPassword: string): Promise<void>;
   delete(asker: ValidToken, id: string): Promise<void>;
 }
 
-export function createUsers({ database, passwords }: { database: Database; passwords: Passwords }): Users {
+export interface UsersDeps {
+  readonly database: Database;
+  readonly passwords: Passwords;
+  readonly checkPassword: CheckPassword;
+}
+
+export function createUsers({ database, passwords, checkPassword }: UsersDeps): Users {
   const hashOf = async (password: string | null | undefined): Promise<string | null> =>
     password === null || password === undefined ? null : passwords.hash(password);
 
@@ -79,9 +87,9 @@ export function createUsers({ database, passwords }: { database: Database; passw
       );
     },
     async changePassword(id, oldPassword, newPassword) {
-      const login = await findLogin(database.sql, { id });
-      const matches = await passwords.verify(oldPassword, login?.passwordHash);
-      if (login === undefined || !matches || !login.enabled) throw unauthorized('The old password is wrong.');
+      const login = await checkPassword({ id }, oldPassword);
+      if (login === undefined || !login.enabled) throw unauthorized('The old password is wrong.');
+      if (login.options.lock_password === true) throw badRequest(passwordLocked);
       const newHash = await passwords.hash(newPassword);
       await database.transact(async (tx) => {
         await lockUser(tx.sql, id);
@@ -97,6 +105,9 @@ export function createUsers({ database, passwords }: { database: Database; passw
   };
 }
 
+const passwordLocked =
+  'You cannot change your password at this time due to password policy disallowing password changes. Please contact your administrator to reset your password.';
+
 function newUser(input: NewUser): User {
   return {
     id: newHexId(),
@@ -104,8 +115,13 @@ function newUser(input: NewUser): User {
     name: input.name,
     enabled: input.enabled ?? true,
     defaultProjectId: input.defaultProjectId ?? null,
+    options: optionsWith({}, input.options),
     extra: input.extra,
   };
+}
+
+function optionsWith(old: UserOptions, changes: UserOptionChanges = {}): UserOptions {
+  return Object.fromEntries(Object.entries({ ...old, ...changes }).filter(([, value]) => value !== null));
 }
 
 function update(database: Database, id: string, changes: UserChanges, passwordHash: string | null): Promise<User> {
@@ -118,10 +134,12 @@ function update(database: Database, id: string, changes: UserChanges, passwordHa
       name: changes.name ?? old.name,
       enabled: changes.enabled ?? old.enabled,
       defaultProjectId: changes.defaultProjectId === undefined ? old.defaultProjectId : changes.defaultProjectId,
+      options: optionsWith(old.options, changes.options),
       extra: { ...old.extra, ...changes.extra },
     };
     await updateUser(tx.sql, user);
     if (changes.password !== undefined) await setPasswordHash(tx.sql, id, passwordHash);
+    if (changes.password !== undefined || changes.enabled === true) await forgetFailedLogins(tx.sql, id);
     if (changes.password !== undefined || !user.enabled) await deleteTokensOfUser(tx.sql, id);
     return user;
   });

@@ -1,6 +1,7 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import Type, { type Static } from 'typebox';
 import type { DescribedCredential } from '../../../cloud/identity/application-credentials.ts';
+import type { AccessRule } from '../../../cloud/identity/token.ts';
 import { type Timestamp, timestampOf } from '../../../lib/clock.ts';
 import { badRequest } from '../../../lib/errors.ts';
 import { keystoneBodyMessage, parseBody, text } from '../shared/body.ts';
@@ -18,12 +19,29 @@ const credentialView = (credential: DescribedCredential, request: FastifyRequest
   roles: credential.roles.map((role) => roleView(role, request, front)),
   expires_at: credential.expiresAt === null ? null : `${credential.expiresAt}Z`,
   unrestricted: credential.unrestricted,
+  ...(credential.accessRules.length === 0 ? {} : { access_rules: credential.accessRules }),
   links: { self: `${v3Of(request, front)}/users/${credential.userId}/application_credentials/${credential.id}` },
 });
 
 const roleReference = Type.Object({ id: Type.Optional(Type.String()), name: Type.Optional(Type.String()) });
 
-/** Closed: what limits a credential (access rules) must never be taken and then not be kept to. */
+const accessRule = Type.Union([
+  Type.Object({ id: Type.String() }, { additionalProperties: false }),
+  Type.Object(
+    {
+      service: text(64, 1),
+      method: Type.Enum(['DELETE', 'GET', 'HEAD', 'PATCH', 'POST', 'PUT']),
+      path: Type.Refine(
+        text(225, 1),
+        (path) => path.startsWith('/'),
+        () => "{value} does not match '^/\\.*'",
+      ),
+    },
+    { additionalProperties: false },
+  ),
+]);
+
+/** Closed: what limits a credential must never be taken and then not be kept to. */
 const creation = Type.Object({
   application_credential: Type.Object(
     {
@@ -34,7 +52,7 @@ const creation = Type.Object({
       expires_at: Type.Optional(Type.Union([Type.String(), Type.Null()])),
       unrestricted: Type.Optional(Type.Boolean()),
       project_id: Type.Optional(Type.String()),
-      access_rules: Type.Optional(Type.Array(Type.Unknown(), { maxItems: 0 })),
+      access_rules: Type.Optional(Type.Array(accessRule, { maxItems: 100 })),
     },
     { additionalProperties: false },
   ),
@@ -77,12 +95,43 @@ export function applicationCredentialRoutes(app: FastifyInstance, front: Identit
       unrestricted: body.unrestricted,
       expiresAt: parseTime(body.expires_at),
       roles: body.roles?.map(roleKey),
+      accessRules: body.access_rules,
     });
     reply.code(201);
     return { application_credential: { ...credentialView(credential, request, front), secret: credential.secret } };
   });
   app.delete<{ Params: Params }>(`${path}/:id`, async (request, reply) => {
     await applicationCredentials.delete(request.token, request.params.user, request.params.id);
+    return reply.code(204).send();
+  });
+}
+
+export function accessRuleRoutes(app: FastifyInstance, front: IdentityFront): void {
+  const { accessRules } = front.identity.applicationCredentials;
+  const path = '/users/:user/access_rules';
+  const view = (rule: AccessRule, { user }: Params, request: FastifyRequest) => ({
+    ...rule,
+    links: { self: `${v3Of(request, front)}/users/${user}/access_rules/${rule.id}` },
+  });
+
+  app.get<{ Params: Params }>(path, async (request) => {
+    const query = queryOf(request);
+    const matches = (rule: AccessRule) =>
+      (['service', 'method', 'path'] as const).every((key) => [undefined, rule[key]].includes(queryValue(query, key)));
+    const found = await accessRules.list(request.token, request.params.user);
+    return collection(
+      request,
+      front,
+      'access_rules',
+      found.filter(matches).map((rule) => view(rule, request.params, request)),
+    );
+  });
+  app.get<{ Params: Params }>(`${path}/:id`, async (request) => {
+    const { user, id } = request.params;
+    return { access_rule: view(await accessRules.get(request.token, user, id), request.params, request) };
+  });
+  app.delete<{ Params: Params }>(`${path}/:id`, async (request, reply) => {
+    await accessRules.delete(request.token, request.params.user, request.params.id);
     return reply.code(204).send();
   });
 }

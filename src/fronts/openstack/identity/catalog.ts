@@ -1,14 +1,12 @@
 /**
- * The services that this server offers. All of them are parts of the same process, so the catalog follows from the public URL and
- * needs no table. Ids are derived from what they name and therefore stay the same.
+ * The services that this server offers: the part of the catalog that is built in. All of them are parts of the same process, so their
+ * URLs follow from the one that clients call it by. Ids are derived from what they name and therefore stay the same.
  */
 import { createHash } from 'node:crypto';
-import type { Scope } from '../../../cloud/identity/token.ts';
+import type { BuiltInCatalog, Interface } from '../../../cloud/identity/catalog-entities.ts';
 
 export const identityPath = '/identity';
 export const regionId = 'RegionOne';
-
-type Interface = 'public' | 'internal' | 'admin';
 
 interface Offer {
   readonly type: string;
@@ -41,56 +39,42 @@ const offers: readonly Offer[] = [
 
 const idOf = (...names: string[]): string => createHash('sha256').update(names.join('\n')).digest('hex').slice(0, 32);
 
-export interface CatalogService {
-  readonly id: string;
-  readonly type: string;
-  readonly name: string;
-  readonly description: string;
-}
+/** The rows of Identity's catalog that stand for this server itself. */
+export const builtInCatalog: BuiltInCatalog = {
+  regions: [{ id: regionId, description: '', parentRegionId: null, builtIn: true, extra: {} }],
+  services: offers.map(({ type, name, description }) => ({
+    id: idOf('service', type),
+    type,
+    name,
+    description,
+    enabled: true,
+    builtIn: true,
+    extra: {},
+  })),
+  endpoints: offers.flatMap(({ type, interfaces, path, perProject }) =>
+    interfaces.map((name) => ({
+      id: idOf('endpoint', type, name),
+      serviceId: idOf('service', type),
+      interface: name,
+      regionId,
+      url: `${path}${perProject ? '/$(project_id)s' : ''}`,
+      enabled: true,
+      builtIn: true,
+      extra: {},
+    })),
+  ),
+};
 
-export interface CatalogEndpoint {
-  readonly id: string;
-  readonly serviceId: string;
-  readonly interface: Interface;
-  /** With `$(project_id)s` where the project goes, as Identity's own listing shows it. */
-  readonly url: string;
-}
+/** Services of this server in the order that clients know; those of operators come after them. */
+export const orderOf = (type: string): number => offers.findIndex((offer) => offer.type === type);
 
-export const catalogServices: readonly CatalogService[] = offers.map(({ type, name, description }) => ({
-  id: idOf('service', type),
-  type,
-  name,
-  description,
-}));
+const prefixOf = ({ path }: Offer): string => path.replace(/\/v\d.*$/, '');
 
-export function catalogEndpoints(publicBase: string): CatalogEndpoint[] {
-  return offers.flatMap((offer) => endpointsOf(offer, publicBase, '$(project_id)s'));
-}
-
-/** The catalog of a token. */
-export function catalogFor(scope: Scope, publicBase: string): object[] {
-  const projectId = scope.kind === 'project' ? scope.project.id : undefined;
-  return offers
-    .filter((offer) => !offer.perProject || projectId !== undefined)
-    .map((offer) => ({
-      id: idOf('service', offer.type),
-      type: offer.type,
-      name: offer.name,
-      endpoints: endpointsOf(offer, publicBase, projectId ?? '').map((endpoint) => ({
-        id: endpoint.id,
-        interface: endpoint.interface,
-        region: regionId,
-        region_id: regionId,
-        url: endpoint.url,
-      })),
-    }));
-}
-
-function endpointsOf(offer: Offer, publicBase: string, project: string): CatalogEndpoint[] {
-  return offer.interfaces.map((name) => ({
-    id: idOf('endpoint', offer.type, name),
-    serviceId: idOf('service', offer.type),
-    interface: name,
-    url: `${publicBase}${offer.path}${offer.perProject ? `/${project}` : ''}`,
-  }));
+/** Which services a path of this server belongs to: their types, and the path as the service itself sees it. */
+export function serviceAt(path: string): { readonly types: readonly string[]; readonly path: string } | undefined {
+  const prefixes = new Map(offers.map((offer) => [prefixOf(offer), offers.filter((other) => prefixOf(other) === prefixOf(offer))]));
+  for (const [prefix, found] of prefixes) {
+    if (path.startsWith(`${prefix}/`)) return { types: found.map(({ type }) => type), path: path.slice(prefix.length) };
+  }
+  return undefined;
 }

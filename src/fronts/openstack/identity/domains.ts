@@ -1,62 +1,61 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify';
-import Type from 'typebox';
+import Type, { type Static } from 'typebox';
+import type { JsonMap } from '../../../cloud/database/service.ts';
 import type { Domain } from '../../../cloud/identity/entities.ts';
-import { keystoneBodyMessage, parseBody, text } from '../shared/body.ts';
-import { queryOf, queryValue } from '../shared/paging.ts';
-import { collection, flag, type IdentityFront, v3Of } from './context.ts';
+import { tagsOf } from '../../../cloud/identity/project-changes.ts';
+import { keystoneBodyMessage, parseBody } from '../shared/body.ts';
+import { queryValue } from '../shared/paging.ts';
+import { immutableOf, optionsView, resourceOptions, shortName, tags } from './attributes.ts';
+import { flag, type IdentityFront, unknownAttributes, v3Of } from './context.ts';
+import { resourceRoutes } from './resources.ts';
 
 export const domainView = (domain: Domain, request: FastifyRequest, front: IdentityFront) => ({
+  ...domain.extra,
   id: domain.id,
   name: domain.name,
   description: domain.description,
   enabled: domain.enabled,
-  tags: [],
-  options: {},
+  tags: tagsOf(domain),
+  options: optionsView(domain),
   links: { self: `${v3Of(request, front)}/domains/${domain.id}` },
 });
 
-/** Nothing that could be kept may be sent: there are no domain tags and no options here. */
 const attributes = {
-  description: Type.Optional(Type.String()),
+  description: Type.Optional(Type.Union([Type.String(), Type.Null()])),
   enabled: Type.Optional(Type.Boolean()),
-  tags: Type.Optional(Type.Array(Type.String(), { maxItems: 0 })),
-  options: Type.Optional(Type.Object({}, { additionalProperties: false })),
+  tags: Type.Optional(tags),
+  options: Type.Optional(resourceOptions),
 };
-const creation = Type.Object({ domain: Type.Object({ name: text(64, 1), ...attributes }, { additionalProperties: false }) });
-const change = Type.Object({
-  domain: Type.Object({ name: Type.Optional(text(64, 1)), ...attributes }, { additionalProperties: false }),
+const creation = Type.Object({ domain: Type.Object({ name: shortName, ...attributes }) });
+const change = Type.Object({ domain: Type.Object({ name: Type.Optional(shortName), ...attributes }) });
+
+const known = ['id', 'name', 'description', 'enabled', 'options', 'links'];
+
+const inputOf = (domain: Static<typeof change>['domain']) => ({
+  description: domain.description ?? undefined,
+  enabled: domain.enabled,
+  immutable: immutableOf(domain.options),
+  // The body came from JSON, so its values are.
+  extra: unknownAttributes(domain, known) as JsonMap,
 });
 
 export function domainRoutes(app: FastifyInstance, front: IdentityFront): void {
   const { domains } = front.identity;
-  const view = (domain: Domain, request: FastifyRequest) => ({ domain: domainView(domain, request, front) });
-
-  app.get('/domains', async (request) => {
-    const query = queryOf(request);
-    const found = await domains.list(request.token, { name: queryValue(query, 'name'), enabled: flag(query, 'enabled') });
-    return collection(
-      request,
-      front,
-      'domains',
-      found.map((domain) => domainView(domain, request, front)),
-    );
-  });
-  app.get<{ Params: { id: string } }>('/domains/:id', async (request) =>
-    view(await domains.get(request.token, request.params.id), request),
-  );
-  app.post('/domains', async (request, reply) => {
-    const { domain } = parseBody(creation, request.body, keystoneBodyMessage);
-    const { tags, options, ...input } = domain;
-    reply.code(201);
-    return view(await domains.create(request.token, input), request);
-  });
-  app.patch<{ Params: { id: string } }>('/domains/:id', async (request) => {
-    const { domain } = parseBody(change, request.body, keystoneBodyMessage);
-    const { tags, options, ...changes } = domain;
-    return view(await domains.update(request.token, request.params.id, changes), request);
-  });
-  app.delete<{ Params: { id: string } }>('/domains/:id', async (request, reply) => {
-    await domains.delete(request.token, request.params.id);
-    return reply.code(204).send();
+  resourceRoutes<Domain>(app, front, {
+    path: '/domains',
+    singular: 'domain',
+    plural: 'domains',
+    view: (domain, request) => domainView(domain, request, front),
+    list: (token, query) => domains.list(token, { name: queryValue(query, 'name'), enabled: flag(query, 'enabled') }),
+    get: (token, id) => domains.get(token, id),
+    create: (token, body) => {
+      const { domain } = parseBody(creation, body, keystoneBodyMessage);
+      return domains.create(token, { name: domain.name, ...inputOf(domain) });
+    },
+    update: (token, id, body) => {
+      const { domain } = parseBody(change, body, keystoneBodyMessage);
+      return domains.update(token, id, { name: domain.name, ...inputOf(domain) });
+    },
+    delete: (token, id) => domains.delete(token, id),
   });
 }

@@ -3,12 +3,18 @@ import { authenticate } from '../shared/authentication.ts';
 import { acceptJson } from '../shared/json-parser.ts';
 import { answerWithKeystoneErrors, expecting } from '../shared/keystone-error.ts';
 import { nameRequests } from '../shared/request-id.ts';
-import { applicationCredentialRoutes } from './application-credentials.ts';
+import { accessRuleRoutes, applicationCredentialRoutes } from './application-credentials.ts';
 import { catalogRoutes } from './catalog-routes.ts';
 import type { IdentityFront } from './context.ts';
+import { credentialRoutes } from './credentials.ts';
 import { discoveryRoutes } from './discovery.ts';
+import { domainConfigRoutes } from './domain-config.ts';
 import { domainRoutes } from './domains.ts';
+import { endpointFilterRoutes } from './endpoint-filters.ts';
 import { grantRoutes } from './grants.ts';
+import { groupRoutes } from './groups.ts';
+import { consumerRoutes, policyRoutes } from './policies-and-consumers.ts';
+import { projectTagRoutes } from './project-tags.ts';
 import { projectRoutes } from './projects.ts';
 import { roleAssignmentRoutes } from './role-assignments.ts';
 import { implicationRoutes, roleRoutes } from './roles.ts';
@@ -37,11 +43,31 @@ const openRoutes =
     done();
   };
 
+const resources = [
+  tokenRoutes,
+  domainRoutes,
+  domainConfigRoutes,
+  projectRoutes,
+  projectTagRoutes,
+  userRoutes,
+  groupRoutes,
+  roleRoutes,
+  implicationRoutes,
+  grantRoutes,
+  roleAssignmentRoutes,
+  applicationCredentialRoutes,
+  accessRuleRoutes,
+  credentialRoutes,
+  catalogRoutes,
+  endpointFilterRoutes,
+  policyRoutes,
+  consumerRoutes,
+];
+
 const guardedRoutes =
   (front: IdentityFront): FastifyPluginCallback =>
   (app, _options, done) => {
     app.addHook('onRequest', authenticate(front.identity, front));
-    const groups = [tokenRoutes, domainRoutes, projectRoutes, userRoutes, roleRoutes, implicationRoutes, grantRoutes];
-    for (const routes of [...groups, roleAssignmentRoutes, applicationCredentialRoutes, catalogRoutes]) routes(app, front);
+    for (const routes of resources) routes(app, front);
     done();
   };

@@ -1,12 +1,11 @@
 import type { FastifyRequest } from 'fastify';
 import type { Owned, Scope, ValidToken } from '../../../cloud/identity/token.ts';
-import { publicBase } from '../shared/links.ts';
 import { queryOf } from '../shared/paging.ts';
-import { catalogFor } from './catalog.ts';
 import type { IdentityFront } from './context.ts';
+import { catalogFor } from './token-catalog.ts';
 
 /** The body that describes a token, when it is issued and when it is validated. */
-export function tokenView(token: ValidToken, request: FastifyRequest, front: IdentityFront): object {
+export async function tokenView(token: ValidToken, request: FastifyRequest, front: IdentityFront): Promise<object> {
   const withCatalog = token.scope.kind !== 'unscoped' && queryOf(request).nocatalog === undefined;
   return {
     token: {
@@ -17,11 +16,18 @@ export function tokenView(token: ValidToken, request: FastifyRequest, front: Ide
       expires_at: `${token.expiresAt}Z`,
       ...scopeView(token.scope),
       ...(token.scope.kind === 'unscoped' ? {} : { roles: token.roles.map(({ id, name }) => ({ id, name })) }),
-      ...(withCatalog ? { catalog: catalogFor(token.scope, publicBase(request, front.publicUrl)) } : {}),
-      ...(token.applicationCredential === null ? {} : { application_credential: token.applicationCredential }),
+      ...(withCatalog ? { catalog: await catalogFor(token, request, front) } : {}),
+      ...(token.applicationCredential === null ? {} : { application_credential: credentialView(token.applicationCredential) }),
     },
   };
 }
+
+const credentialView = ({ id, name, restricted, accessRules }: NonNullable<ValidToken['applicationCredential']>) => ({
+  id,
+  name,
+  restricted,
+  ...(accessRules.length === 0 ? {} : { access_rules: accessRules }),
+});
 
 const ownedView = ({ id, name, domain }: Owned) => ({ id, name, domain: { id: domain.id, name: domain.name } });
 

@@ -3,12 +3,11 @@ import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { Domain } from '../../../cloud/identity/entities.ts';
 import { badRequest } from '../../../lib/errors.ts';
 import { expecting } from '../shared/keystone-error.ts';
-import { publicBase } from '../shared/links.ts';
 import { parseAuthRequest } from './auth-request.ts';
-import { catalogFor } from './catalog.ts';
 import { collection, type IdentityFront } from './context.ts';
 import { domainView } from './domains.ts';
 import { projectView } from './projects.ts';
+import { catalogFor } from './token-catalog.ts';
 import { tokenView } from './token-view.ts';
 
 /** The only route that asks for no token. */
@@ -33,9 +32,7 @@ export function tokenRoutes(app: FastifyInstance, front: IdentityFront): void {
     await identity.tokens.revoke(request.token, subjectOf(request));
     return reply.code(204).send();
   });
-  app.get('/auth/catalog', async (request) =>
-    collection(request, front, 'catalog', catalogFor(request.token.scope, publicBase(request, front.publicUrl))),
-  );
+  app.get('/auth/catalog', async (request) => collection(request, front, 'catalog', await catalogFor(request.token, request, front)));
   app.get('/auth/projects', async (request) => {
     const { projects } = await identity.grants.ownScopes(request.token);
     return collection(

@@ -1,12 +1,13 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify';
-import Type from 'typebox';
+import Type, { type Static } from 'typebox';
 import type { JsonMap } from '../../../cloud/database/service.ts';
 import type { User } from '../../../cloud/identity/entities.ts';
-import { keystoneBodyMessage, parseBody, text } from '../shared/body.ts';
+import { keystoneBodyMessage, parseBody } from '../shared/body.ts';
 import { queryOf, queryValue } from '../shared/paging.ts';
+import { name, textOrNull } from './attributes.ts';
 import { collection, flag, type IdentityFront, unknownAttributes, v3Of } from './context.ts';
 
-const userView = (user: User, request: FastifyRequest, front: IdentityFront) => ({
+export const userView = (user: User, request: FastifyRequest, front: IdentityFront) => ({
   ...user.extra,
   id: user.id,
   name: user.name,
@@ -14,11 +15,21 @@ const userView = (user: User, request: FastifyRequest, front: IdentityFront) => 
   enabled: user.enabled,
   password_expires_at: null,
   ...(user.defaultProjectId === null ? {} : { default_project_id: user.defaultProjectId }),
-  options: {},
+  options: user.options,
   links: { self: `${v3Of(request, front)}/users/${user.id}` },
 });
 
-const textOrNull = Type.Union([Type.String(), Type.Null()]);
+const option = Type.Optional(Type.Union([Type.Boolean(), Type.Null()]));
+const options = Type.Object(
+  {
+    ignore_lockout_failure_attempts: option,
+    lock_password: option,
+    ignore_password_expiry: option,
+    ignore_change_password_upon_first_use: option,
+    ignore_user_inactivity: option,
+  },
+  { additionalProperties: false },
+);
 const attributes = {
   domain_id: Type.Optional(textOrNull),
   default_project_id: Type.Optional(textOrNull),
@@ -26,10 +37,10 @@ const attributes = {
   enabled: Type.Optional(Type.Boolean()),
   description: Type.Optional(textOrNull),
   email: Type.Optional(textOrNull),
-  options: Type.Optional(Type.Object({}, { additionalProperties: false })),
+  options: Type.Optional(options),
 };
-const creation = Type.Object({ user: Type.Object({ name: text(255, 1), ...attributes }) });
-const change = Type.Object({ user: Type.Object({ name: Type.Optional(text(255, 1)), ...attributes }) });
+const creation = Type.Object({ user: Type.Object({ name, ...attributes }) });
+const change = Type.Object({ user: Type.Object({ name: Type.Optional(name), ...attributes }) });
 const passwordChange = Type.Object({ user: Type.Object({ original_password: Type.String(), password: Type.String() }) });
 
 const known = ['id', 'name', 'domain_id', 'default_project_id', 'password', 'enabled', 'password_expires_at', 'options', 'links'];
@@ -79,6 +90,7 @@ interface Attributes {
   readonly default_project_id?: string | null;
   readonly password?: string | null;
   readonly enabled?: boolean;
+  readonly options?: Static<typeof options>;
 }
 
 const inputOf = (user: Attributes) => ({
@@ -86,6 +98,7 @@ const inputOf = (user: Attributes) => ({
   defaultProjectId: user.default_project_id,
   password: user.password,
   enabled: user.enabled,
+  options: user.options,
   // The body came from JSON, so its values are.
   extra: unknownAttributes(user, known) as JsonMap,
 });

@@ -2,6 +2,8 @@ import type { FastifyReply, FastifyRequest, onRequestAsyncHookHandler } from 'fa
 import type { Caller } from '../../../cloud/identity/caller.ts';
 import { callerOf, type ValidToken } from '../../../cloud/identity/token.ts';
 import { unauthorized } from '../../../lib/errors.ts';
+import { serviceAt } from '../identity/catalog.ts';
+import { isWithinRules } from './access-rules.ts';
 import { publicBase } from './links.ts';
 
 declare module 'fastify' {
@@ -29,11 +31,19 @@ export function authenticate(identity: TokenValidator, options: { publicUrl: str
   return async (request, reply) => {
     const presented = request.headers['x-auth-token'];
     const token = typeof presented === 'string' && presented !== '' ? await identity.validateToken(presented) : undefined;
-    if (token === undefined) {
+    if (token === undefined || !mayBeUsedFor(token, request)) {
       challenge(request, reply, options.publicUrl);
       throw unauthorized(authenticationRequired);
     }
     request.token = token;
     request.caller = callerOf(token, request.id);
   };
+}
+
+/** The rules of its application credential let the token do this. What lies outside of every service they know nothing of. */
+function mayBeUsedFor({ applicationCredential }: ValidToken, request: FastifyRequest): boolean {
+  const rules = applicationCredential?.accessRules ?? [];
+  if (rules.length === 0) return true;
+  const asked = serviceAt(request.url.split('?', 1)[0] ?? '');
+  return asked !== undefined && isWithinRules(rules, { ...asked, method: request.method });
 }
