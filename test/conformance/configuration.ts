@@ -38,7 +38,7 @@ export function configurationOf(subject: Subject, folder: string): string {
       application_credentials: true,
       project_tags: true,
       security_compliance: false,
-      access_rules: false,
+      access_rules: true,
       domain_specific_drivers: false,
       external_idp: false,
     },

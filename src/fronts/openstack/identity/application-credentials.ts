@@ -17,7 +17,8 @@ const credentialView = (credential: DescribedCredential, request: FastifyRequest
   project_id: credential.projectId,
   user_id: credential.userId,
   roles: credential.roles.map((role) => roleView(role, request, front)),
-  expires_at: credential.expiresAt === null ? null : `${credential.expiresAt}Z`,
+  // Without a zone, unlike in tokens.
+  expires_at: credential.expiresAt,
   unrestricted: credential.unrestricted,
   ...(credential.accessRules.length === 0 ? {} : { access_rules: credential.accessRules }),
   links: { self: `${v3Of(request, front)}/users/${credential.userId}/application_credentials/${credential.id}` },
@@ -150,5 +151,7 @@ function parseTime(given: string | null | undefined): Timestamp | null {
   if (time === undefined || Number.isNaN(time.getTime())) {
     throw badRequest(`Invalid input for field 'expires_at': '${given}' is not a time in the form 2026-01-31T12:00:00`);
   }
-  return timestampOf(time);
+  const fraction = /:\d\d\.(\d{1,6})/.exec(given)?.[1] ?? '';
+  // A Date would cut microseconds off.
+  return `${timestampOf(time).slice(0, 20)}${fraction.padEnd(6, '0')}`;
 }
