@@ -45,7 +45,7 @@ export function heldRoles({ user, project, domain, system }: Place): RawBuilder<
   )`;
 }
 
-export const placeOf = (userId: string, target: GrantTarget): Place => ({
+const placeOf = (userId: string, target: GrantTarget): Place => ({
   user: sql`${userId}::text`,
   project: sql`${target.kind === 'project' ? target.id : null}::text`,
   domain: sql`${target.kind === 'domain' ? target.id : null}::text`,
