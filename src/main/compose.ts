@@ -11,6 +11,7 @@ import { createIdentityService } from '../cloud/identity/service.ts';
 import { defaultImageLimits } from '../cloud/images/deps.ts';
 import { createImagesService } from '../cloud/images/service.ts';
 import { openJobs } from '../cloud/jobs/service.ts';
+import { createImageLimitQuotas } from '../cloud/quotas/image-limits.ts';
 import { createQuotas } from '../cloud/quotas/service.ts';
 import { createSnapshotPorts, createSnapshotsService } from '../cloud/snapshots/service.ts';
 import { createVolumesService, type ImageSources } from '../cloud/volumes/service.ts';
@@ -62,6 +63,7 @@ export async function composeCloud({ config, paths, database, connection, ballas
   const { lockout } = config;
   const identity = createIdentityService({ database, clock, lockout, sealingKey });
   const quotas = createQuotas({ database });
+  const imageLimits = createImageLimitQuotas({ database });
   const disks = createDisksService({ database, backend, log });
   // Volumes come before images and snapshots, which need them; so volumes know those by their ports.
   const imageSources: ImageSources = { sourceFor: (...request) => images.sources.sourceFor(...request) };
@@ -77,8 +79,8 @@ export async function composeCloud({ config, paths, database, connection, ballas
     log,
   });
   const snapshots = createSnapshotsService({ database, jobs, quotas, disks, volumes: volumes.forSnapshots });
-  const intake = createImageIntake({ imagesDir: paths.images, confinement });
-  const images = createImagesService({ database, jobs, disks, intake, space, clock, log, limits: defaultImageLimits });
+  const intake = createImageIntake({ imagesDir: paths.images, confinement, download: config.imageDownload });
+  const images = createImagesService({ database, jobs, disks, intake, space, quota: imageLimits, clock, log, limits: defaultImageLimits });
   const backups = createBackupsService({
     database,
     jobs,
@@ -106,6 +108,7 @@ export async function composeCloud({ config, paths, database, connection, ballas
     jobs,
     identity,
     quotas,
+    imageLimits,
     volumes,
     snapshots,
     images,

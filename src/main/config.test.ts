@@ -50,6 +50,21 @@ describe('the listening address', () => {
   });
 });
 
+describe('the downloads of images', () => {
+  it('are off, and on with the usual ports', () => {
+    expect(read({}).imageDownload).toBeUndefined();
+    expect(read({ STILLPOINT_IMAGE_DOWNLOAD: 'yes' }).imageDownload).toEqual({ allowedNetworks: [], allowedPorts: [80, 443] });
+  });
+
+  it('may reach what the operator names, and nothing that is no network or port', () => {
+    const on = { STILLPOINT_IMAGE_DOWNLOAD: 'yes' };
+    const given = { ...on, STILLPOINT_IMAGE_DOWNLOAD_NETWORKS: '10.0.0.0/8, fd00::/8', STILLPOINT_IMAGE_DOWNLOAD_PORTS: '8080' };
+    expect(read(given).imageDownload).toEqual({ allowedNetworks: ['10.0.0.0/8', 'fd00::/8'], allowedPorts: [8080] });
+    expect(() => read({ ...on, STILLPOINT_IMAGE_DOWNLOAD_NETWORKS: 'intranet' })).toThrow(ConfigError);
+    for (const ports of ['0', '65536', 'http']) expect(() => read({ ...on, STILLPOINT_IMAGE_DOWNLOAD_PORTS: ports })).toThrow(ConfigError);
+  });
+});
+
 describe('other settings', () => {
   it('drops the slash at the end of the public address', () => {
     expect(read({ STILLPOINT_PUBLIC_URL: 'https://cloud.example.org/' }).publicUrl).toBe('https://cloud.example.org');

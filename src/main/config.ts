@@ -7,6 +7,7 @@
 import { createHash } from 'node:crypto';
 import { homedir } from 'node:os';
 import { isAbsolute, join, resolve } from 'node:path';
+import { type DownloadRules, networkList } from '../engine/image-intake/web-addresses.ts';
 import type { CrashAction } from '../lib/crash-points.ts';
 
 export type LogLevel = (typeof logLevels)[number];
@@ -33,6 +34,8 @@ export interface Config {
   readonly lockout: { readonly attempts: number; readonly durationMs: number };
   /** Tools that read untrusted images may run without a cage where bubblewrap does not work. The operator's decision, never a fall-back. */
   readonly allowUnconfined: boolean;
+  /** From where images may be fetched. Undefined: from nowhere. */
+  readonly imageDownload: DownloadRules | undefined;
   /** For kill tests: the instant at which this process ends itself or fails. */
   readonly crashPoint: { readonly name: string; readonly action: CrashAction; readonly afterHits: number } | undefined;
   /** For kill tests: a file that gets the name of each such instant when it is first passed. */
@@ -77,6 +80,7 @@ export function readConfig(environment: Environment, host: Host = thisHost()): C
       durationMs: countOf(environment, 'STILLPOINT_LOCKOUT_SECONDS', 1_800) * 1_000,
     }),
     allowUnconfined: yesOrNo('STILLPOINT_ALLOW_UNCONFINED', set(environment, 'STILLPOINT_ALLOW_UNCONFINED') ?? 'no'),
+    imageDownload: imageDownloadOf(environment),
     crashPoint: crashPointOf(set(environment, 'STILLPOINT_CRASH_POINT')),
     crashPointLog: set(environment, 'STILLPOINT_CRASH_POINT_LOG'),
     isRoot: host.isRoot,
@@ -93,6 +97,7 @@ export function stateDirOf(environment: Environment, host: Host = thisHost()): s
   return join(base !== undefined && isAbsolute(base) ? base : join(host.home, '.local/state'), 'stillpoint');
 }
 
+const defaultDownloadPorts = [80, 443];
 const stateDirBytesMaxForSockets = 40;
 
 /** Below the state directory where its path is short enough; else a folder of its own, found by the state directory's path. */
@@ -102,6 +107,23 @@ function runtimeDirOf(stateDir: string, environment: Environment, host: Host): s
   if (host.isRoot) return join('/run/stillpoint', name);
   const base = set(environment, 'XDG_RUNTIME_DIR');
   return base === undefined ? join('/tmp', `stillpoint-${host.userId}`, name) : join(base, 'stillpoint', name);
+}
+
+function imageDownloadOf(environment: Environment): DownloadRules | undefined {
+  if (!yesOrNo('STILLPOINT_IMAGE_DOWNLOAD', set(environment, 'STILLPOINT_IMAGE_DOWNLOAD') ?? 'no')) return undefined;
+  const listOf = (name: string): string[] => (set(environment, name) ?? '').split(/[\s,]+/).filter((part) => part !== '');
+  const allowedNetworks = listOf('STILLPOINT_IMAGE_DOWNLOAD_NETWORKS');
+  try {
+    networkList(allowedNetworks);
+  } catch {
+    throw new ConfigError(
+      `STILLPOINT_IMAGE_DOWNLOAD_NETWORKS is '${allowedNetworks.join(',')}'; it must be a list of networks such as 10.1.0.0/16,fd00::/8`,
+    );
+  }
+  const ports = listOf('STILLPOINT_IMAGE_DOWNLOAD_PORTS').map(Number);
+  if (!ports.every((port) => Number.isInteger(port) && port > 0 && port <= 65_535))
+    throw new ConfigError('STILLPOINT_IMAGE_DOWNLOAD_PORTS must be a list of ports such as 80,443,8080');
+  return Object.freeze({ allowedNetworks, allowedPorts: ports.length === 0 ? defaultDownloadPorts : ports });
 }
 
 /** An empty variable is one that was not set, as in most programs. */

@@ -162,7 +162,7 @@ test('an image is made with everything that was said about it, flat', async () =
   const reply = await call('POST', '/v2/images', { body: said });
   expect(reply.status).toBe(201);
   expect(reply.headers.get('location')).toBe(`${base}/image/v2/images/${reply.body.id}`);
-  expect(reply.headers.get('openstack-image-import-methods')).toBeNull();
+  expect(reply.headers.get('openstack-image-import-methods')).toBe('glance-direct');
   expect(reply.body).toMatchObject({
     ...said,
     tags: ['b', 'a'],

@@ -4,6 +4,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { recordCrashPoints } from '../../src/lib/crash-points.ts';
 import { newId } from '../../src/lib/ids.ts';
 import {
+  beginImport,
   caller,
   type Format,
   fileOf,
@@ -13,6 +14,7 @@ import {
   mustBeQueued,
   provePreparing,
   sagaOf,
+  stageAndImport,
   upload,
 } from '../support/image-scenario.ts';
 import { type ImagesUnderTest, startImages } from '../support/images.ts';
@@ -39,7 +41,7 @@ async function pointsOf(format: Format): Promise<{ uploading: string[]; deleting
 
 async function killAll(
   format: Format,
-  work: 'upload' | 'delete',
+  work: 'upload' | 'delete' | 'import',
   points: readonly string[],
   check: (id: string, point: string) => Promise<void>,
 ) {
@@ -72,6 +74,26 @@ test.each<Format>(['raw', 'qcow2'])(
     });
   },
 );
+
+test('an import that is killed anywhere is finished; bytes that were not staged yet are forgotten', async () => {
+  const recording = recordCrashPoints();
+  const data = await fileOf('qcow2');
+  const made = await makeImage(under, 'qcow2');
+  await stageAndImport(under, made, data);
+  await under.jobs.settled(await sagaOf(under, made, 'image.import'));
+  const points = recording.stop();
+  expect(points.length).toBeGreaterThan(10);
+  await killAll('qcow2', 'import', points, async (id, point) => {
+    if (point.startsWith('image.import:') || !point.startsWith('image-intake:')) return await mustBeActive(under, id, data);
+    if (point === 'image-intake:stage:recorded') await beginImport(under, id);
+    else {
+      await mustBeQueued(under, id);
+      await stageAndImport(under, id, data);
+    }
+    await under.jobs.settled(await sagaOf(under, id, 'image.import'));
+    await mustBeActive(under, id, data);
+  });
+});
 
 test('a deletion that is killed anywhere is finished', async () => {
   const { deleting } = await pointsOf('raw');

@@ -6,7 +6,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { openDatabase } from '../../src/cloud/database/service.ts';
 import { armCrashPoint } from '../../src/lib/crash-points.ts';
 import { silentLog } from '../../src/lib/log.ts';
-import { caller, type Format, fileOf, makeImage, upload } from './image-scenario.ts';
+import { caller, type Format, fileOf, makeImage, stageAndImport, upload } from './image-scenario.ts';
 import { startImages } from './images.ts';
 
 const [folder = '', connectionText = '', id = '', format = 'raw', work = 'upload'] = process.argv.slice(2);
@@ -17,7 +17,8 @@ if (point !== undefined) armCrashPoint(point, 'kill');
 const under = await startImages({ existing: { folder, db: { database, connection, drop: async () => {} } } });
 if (point !== undefined) {
   await makeImage(under, format as Format, id);
-  await upload(under, id, await fileOf(format as Format));
+  const data = await fileOf(format as Format);
+  await (work === 'import' ? stageAndImport : upload)(under, id, data);
   if (work === 'delete') await under.images.delete(caller, id);
 }
 while ((await under.jobs.find(id)).some((saga) => !['done', 'failed', 'cancelled'].includes(saga.status))) await pause(20);

@@ -42,6 +42,19 @@ export async function upload(under: ImagesUnderTest, id: string, data: Buffer): 
   await under.images.upload(caller, id, { stream: body(), expectedBytes: data.length });
 }
 
+/** Resolves when the import has begun. */
+export async function stageAndImport(under: ImagesUnderTest, id: string, data: Buffer): Promise<void> {
+  async function* body(): AsyncGenerator<Buffer> {
+    yield data;
+  }
+  await under.images.stage(caller, id, { stream: body(), expectedBytes: data.length });
+  await beginImport(under, id);
+}
+
+export async function beginImport(under: ImagesUnderTest, id: string): Promise<void> {
+  await under.images.imports.begin(caller, id, { method: 'glance-direct', uri: undefined, request: { method: { name: 'glance-direct' } } });
+}
+
 /** The saga of that kind, as soon as there is one. */
 export async function sagaOf(under: ImagesUnderTest, id: string, kind: string): Promise<string> {
   for (;;) {

@@ -8,8 +8,10 @@ import type { Caller } from '../../src/cloud/identity/caller.ts';
 import { defaultImageLimits, type ImageLimits } from '../../src/cloud/images/deps.ts';
 import { createImagesService, type ImagesService } from '../../src/cloud/images/service.ts';
 import { type Jobs, openJobs as openRealJobs } from '../../src/cloud/jobs/service.ts';
+import { createImageLimitQuotas } from '../../src/cloud/quotas/image-limits.ts';
 import { createConfinement } from '../../src/engine/confinement/run-confined.ts';
 import { createImageIntake } from '../../src/engine/image-intake/intake.ts';
+import type { DownloadRules } from '../../src/engine/image-intake/web-addresses.ts';
 import { createSpaceAccount } from '../../src/engine/space/space-account.ts';
 import { createLayeredFiles } from '../../src/engine/volumes/layered-files/create-layered-files.ts';
 import { systemClock } from '../../src/lib/clock.ts';
@@ -34,6 +36,7 @@ export interface ImagesUnderTest {
 
 export interface StartOptions {
   readonly limits?: Partial<ImageLimits>;
+  readonly download?: DownloadRules;
   readonly openJobs?: typeof openRealJobs;
   /** What an earlier process worked on; left where it is by `stop`. */
   readonly existing?: { readonly folder: string; readonly db: TestDatabase };
@@ -66,8 +69,9 @@ export async function startImages(options: StartOptions = {}): Promise<ImagesUnd
       database: db.database,
       jobs,
       disks,
-      intake: createImageIntake({ imagesDir, confinement }),
+      intake: createImageIntake({ imagesDir, confinement, download: options.download }),
       space: believedSpace,
+      quota: createImageLimitQuotas({ database: db.database }),
       clock: systemClock,
       log: silentLog,
       limits: { ...defaultImageLimits, ...options.limits },

@@ -354,6 +354,65 @@ export interface ImagesTable {
   tags: Generated<string[]>;
   properties: DefaultedJsonColumn<StringMap>;
   point_id: string | null;
+  staged: NullableJsonColumn<JsonMap>;
+  created_at: DefaultedTimestamp;
+  updated_at: DefaultedTimestamp;
+}
+
+export interface ImageMembersTable {
+  image_id: string;
+  member_id: string;
+  status: 'pending' | 'accepted' | 'rejected';
+  created_at: DefaultedTimestamp;
+  updated_at: DefaultedTimestamp;
+}
+
+export interface ImageTasksTable {
+  id: string;
+  image_id: string;
+  owner: string;
+  user_id: string;
+  request_id: string;
+  input: JsonColumn<JsonMap>;
+  status: 'pending' | 'processing' | 'success' | 'failure';
+  message: Generated<string>;
+  created_at: DefaultedTimestamp;
+  updated_at: DefaultedTimestamp;
+  expires_at: Timestamp | null;
+}
+
+export interface MetadefNamespacesTable {
+  id: GeneratedAlways<number>;
+  namespace: string;
+  display_name: string | null;
+  description: string | null;
+  visibility: 'public' | 'private';
+  protected: boolean;
+  owner: string;
+  created_at: DefaultedTimestamp;
+  updated_at: DefaultedTimestamp;
+}
+
+export interface MetadefItemsTable {
+  namespace_id: number;
+  kind: 'object' | 'property' | 'tag';
+  name: string;
+  definition: JsonColumn<JsonMap>;
+  created_at: DefaultedTimestamp;
+  updated_at: DefaultedTimestamp;
+}
+
+export interface MetadefResourceTypesTable {
+  name: string;
+  created_at: DefaultedTimestamp;
+  updated_at: DefaultedTimestamp;
+}
+
+export interface MetadefAssociationsTable {
+  namespace_id: number;
+  resource_type: string;
+  properties_target: string | null;
+  prefix: string | null;
   created_at: DefaultedTimestamp;
   updated_at: DefaultedTimestamp;
 }
@@ -428,6 +487,12 @@ export interface Schema {
   volume_exports: VolumeExportsTable;
   snapshots: SnapshotsTable;
   images: ImagesTable;
+  image_members: ImageMembersTable;
+  image_tasks: ImageTasksTable;
+  metadef_namespaces: MetadefNamespacesTable;
+  metadef_items: MetadefItemsTable;
+  metadef_resource_types: MetadefResourceTypesTable;
+  metadef_associations: MetadefAssociationsTable;
   repositories: RepositoriesTable;
   backups: BackupsTable;
 }

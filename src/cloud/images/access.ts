@@ -4,6 +4,8 @@ import { isUuid } from '../../lib/ids.ts';
 import type { Caller } from '../identity/caller.ts';
 import { type Action, canSee, isAllowed } from '../identity/policy.ts';
 import type { Image } from './image.ts';
+import { findMember } from './member-store.ts';
+import type { Queries } from './store.ts';
 
 type ImageAction = Extract<Action, `image:${string}`>;
 
@@ -18,25 +20,31 @@ const wireNames: Record<ImageAction, string> = {
   'image:delete': 'delete_image',
   'image:deactivate': 'deactivate',
   'image:share': 'add_member',
+  'image:answer_share': 'modify_member',
   'image:communitize': 'communitize_image',
   'image:publicize': 'publicize_image',
+  'image:see_tasks': 'get_image',
+  'image:list_tasks': 'tasks_api_access',
 };
 
-export function isVisible(caller: Caller, image: Image): boolean {
-  return image.visibility === 'public' || image.visibility === 'community' || canSee(caller, { projectId: image.owner });
+export async function isVisible(db: Queries, caller: Caller, image: Image): Promise<boolean> {
+  if (image.visibility === 'public' || image.visibility === 'community' || canSee(caller, { projectId: image.owner })) return true;
+  if (image.visibility !== 'shared' || caller.projectId === null) return false;
+  return (await findMember(db, image.id, caller.projectId)) !== undefined;
 }
 
 export const imageNotFound = (id: string): ProductError => notFound(`No image found with ID ${id}`);
 
 /** Looks an image up for a caller: 404 when it is not there, or not theirs to see. */
 export async function visibleImage(
+  db: Queries,
   caller: Caller,
   id: string,
-  find: (id: string) => Promise<Image | undefined>,
+  find: (db: Queries, id: string) => Promise<Image | undefined>,
   missing: (id: string) => ProductError = imageNotFound,
 ): Promise<Image> {
-  const image = isUuid(id) ? await find(id) : undefined;
-  if (image === undefined || !isVisible(caller, image)) throw missing(id);
+  const image = isUuid(id) ? await find(db, id) : undefined;
+  if (image === undefined || !(await isVisible(db, caller, image))) throw missing(id);
   return image;
 }
 

@@ -5,6 +5,7 @@ import type { Log } from '../../lib/log.ts';
 import type { Database } from '../database/service.ts';
 import type { DisksService } from '../disks/contract.ts';
 import type { Jobs } from '../jobs/service.ts';
+import type { ImageLimitSource } from './quota.ts';
 
 export interface ImageLimits {
   /** The largest upload. */
@@ -22,6 +23,7 @@ export interface ImagesDeps {
   readonly disks: Pick<DisksService, 'createBase' | 'release'>;
   readonly intake: ImageIntake;
   readonly space: Pick<SpaceAccount, 'reserve'>;
+  readonly quota: ImageLimitSource;
   readonly clock: Clock;
   readonly log: Log;
   readonly limits: ImageLimits;

@@ -1,3 +1,4 @@
+import type { DiskKind } from '../../engine/image-intake/disk-kind.ts';
 import type { StringMap, Timestamp } from '../database/service.ts';
 import type { ImageStatus } from './states.ts';
 
@@ -34,9 +35,19 @@ export interface Image extends ImageAttributes {
   readonly properties: StringMap;
   /** Where volumes made from the image start; null when it holds no disk that we open. */
   readonly pointId: string | null;
+  /** The bytes that wait to be imported. */
+  readonly staged: StagedBytes | null;
   readonly createdAt: Timestamp;
   readonly updatedAt: Timestamp;
 }
+
+/** Durable in the files of one upload attempt. */
+export type StagedBytes = {
+  readonly uploadId: string;
+  readonly sizeBytes: number;
+  readonly md5: string;
+  readonly sha512: string;
+};
 
 /** What only an upload knows. */
 export interface ImageData {
@@ -68,12 +79,28 @@ export type ImageChange =
 /** `create` is an addition that refuses to replace, as the older patch format has it. */
 export type ChangeOperation = 'add' | 'create' | 'replace' | 'remove';
 
+export const memberStatuses = ['pending', 'accepted', 'rejected'] as const;
+/** What a project says to an image that is shared with it. */
+export type MemberStatus = (typeof memberStatuses)[number];
+
+export const taskStatuses = ['pending', 'processing', 'success', 'failure'] as const;
+/** Of an import. */
+export type TaskStatus = (typeof taskStatuses)[number];
+
 export const propertiesMax = 128;
 export const tagsMax = 128;
 
+const diskKinds: Readonly<Record<string, DiskKind>> = {
+  raw: 'raw',
+  iso: 'iso',
+  qcow2: 'qcow2',
+  vmdk: 'vmdk',
+  vhd: 'vpc',
+  vhdx: 'vhdx',
+  vdi: 'vdi',
+};
+
 /** How volumes may start from the image. `opaque`: kept and handed out as it is, never opened. */
-export function diskKindOf(image: Pick<Image, 'containerFormat' | 'diskFormat'>): 'raw' | 'qcow2' | 'opaque' {
-  if (image.containerFormat !== 'bare') return 'opaque';
-  if (image.diskFormat === 'qcow2') return 'qcow2';
-  return image.diskFormat === 'raw' || image.diskFormat === 'iso' ? 'raw' : 'opaque';
+export function diskKindOf(image: Pick<Image, 'containerFormat' | 'diskFormat'>): DiskKind | 'opaque' {
+  return image.containerFormat === 'bare' ? (diskKinds[image.diskFormat ?? ''] ?? 'opaque') : 'opaque';
 }

@@ -108,14 +108,14 @@ test('a raw image of an odd length has a base that ends on a sector', async () =
   expect(disk.subarray(0, data.length).equals(data)).toBe(true);
 });
 
-test('bytes that were declared raw stay raw, whatever they begin with', async () => {
-  const data = makeQcow2(randomBytes(mib));
-  const image = await active(raw, data);
-  expect((await diskOf(image)).subarray(0, data.length).equals(data)).toBe(true);
+test('bytes that were declared raw and look like another format are refused, and the image is queued again', async () => {
+  const image = await create(raw);
+  expect(await kindOf(put(image.id, makeQcow2(randomBytes(mib))))).toBe('bad-request');
+  expect((await under.images.show(caller, image.id)).status).toBe('queued');
 });
 
 test('formats that are not opened are kept as they are, and no volume starts from them', async () => {
-  const image = await active({ diskFormat: 'vmdk', containerFormat: 'bare' }, Buffer.from('KDMV'));
+  const image = await active({ diskFormat: 'vmdk', containerFormat: 'ova' }, Buffer.from('KDMV'));
   expect(image).toMatchObject({ status: 'active', virtualBytes: null, pointId: null });
   expect((await bytesOf(image.id)).toString()).toBe('KDMV');
   expect(await kindOf(source(image))).toBe('bad-request');
@@ -376,7 +376,7 @@ test('a volume learns what its image says', async () => {
   });
 });
 
-const plain: ImageFilters = { hidden: false, tags: [], texts: [], numbers: [], times: [], properties: [] };
+const plain: ImageFilters = { hidden: false, memberStatus: 'accepted', tags: [], texts: [], numbers: [], times: [], properties: [] };
 const order: ImageQuery['sort'] = [
   { key: 'name', direction: 'asc' },
   { key: 'created_at', direction: 'desc' },

@@ -9,7 +9,7 @@ import { badRequest } from '../../lib/errors.ts';
 import { isUuid } from '../../lib/ids.ts';
 import type { Schema, Timestamp } from '../database/service.ts';
 import type { Caller } from '../identity/caller.ts';
-import type { Image, Visibility } from './image.ts';
+import type { Image, MemberStatus, Visibility } from './image.ts';
 import { imageOf, type Queries } from './store.ts';
 
 export const sortKeys = ['name', 'status', 'container_format', 'disk_format', 'size', 'id', 'created_at', 'updated_at'] as const;
@@ -39,6 +39,8 @@ export type NumberColumn = 'size' | 'virtual_size' | 'min_disk' | 'min_ram';
 export interface ImageFilters {
   /** Left out: everything visible but other projects' community images. */
   readonly visibility?: Visibility | 'all';
+  /** Images that others share with the caller are listed when its answer to them was this. */
+  readonly memberStatus: MemberStatus | 'all';
   readonly hidden: boolean;
   readonly protected?: boolean;
   readonly tags: readonly string[];
@@ -66,16 +68,23 @@ export async function listImages(db: Queries, caller: Caller, query: ImageQuery)
   let select = db
     .selectFrom('images')
     .selectAll()
-    .where((eb) => eb.and([visibleTo(eb, caller), ...filtersOf(eb, caller, query.filters)]))
+    .where((eb) => eb.and([visibleTo(eb, caller, query.filters.memberStatus), ...filtersOf(eb, caller, query.filters)]))
     .limit(query.limit);
   for (const { key, direction } of query.sort) select = select.orderBy(sortExpression(key), direction);
   if (marker !== undefined) select = select.where((eb) => after(eb, query.sort, marker));
   return (await select.execute()).map(imageOf);
 }
 
-function visibleTo(eb: Builder, caller: Caller): Condition {
+function visibleTo(eb: Builder, caller: Caller, memberStatus: ImageFilters['memberStatus']): Condition {
   if (caller.isAdmin) return eb.lit(true);
-  return eb.or([eb('visibility', 'in', ['public', 'community']), eb('owner', '=', caller.projectId ?? '')]);
+  const project = caller.projectId ?? '';
+  let shared = eb.selectFrom('image_members').select('image_id').where('member_id', '=', project);
+  if (memberStatus !== 'all') shared = shared.where('status', '=', memberStatus);
+  return eb.or([
+    eb('visibility', 'in', ['public', 'community']),
+    eb('owner', '=', project),
+    eb.and([eb('visibility', '=', 'shared'), eb('id', 'in', shared)]),
+  ]);
 }
 
 function filtersOf(eb: Builder, caller: Caller, filters: ImageFilters): Condition[] {
@@ -120,7 +129,7 @@ async function markerValues(db: Queries, caller: Caller, marker: string, sort: r
         .selectFrom('images')
         .select(sort.map(({ key }, index) => sortExpression(key).as(`key${index}`)))
         .where('id', '=', marker)
-        .where((eb) => visibleTo(eb, caller))
+        .where((eb) => visibleTo(eb, caller, 'all'))
         .executeTakeFirst()
     : undefined;
   if (row === undefined) throw badRequest(`No image found with ID ${marker}`);
@@ -134,5 +143,9 @@ function after(eb: Builder, sort: readonly SortOrder[], marker: readonly unknown
     const operator = sql.raw(direction === 'asc' ? '>' : '<');
     return eb.and([...level, sql<SqlBool>`${sortExpression(key)} ${operator} ${marker[index]}`]);
   });
-  return eb.or(cases);
+  // Says no more than the cases do, but in a form that an index can begin at.
+  const [first] = sort;
+  if (first === undefined) return eb.lit(true);
+  const bound = sql<SqlBool>`${sortExpression(first.key)} ${sql.raw(first.direction === 'asc' ? '>=' : '<=')} ${marker[0]}`;
+  return eb.and([bound, eb.or(cases)]);
 }

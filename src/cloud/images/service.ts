@@ -9,14 +9,25 @@ import { applyChanges, checkLimits, checkSizes, checkVisibility, withoutRepeats 
 import { type DeleteInput, deleteKind, deleteSaga } from './delete.job.ts';
 import type { ImagesDeps } from './deps.ts';
 import type { Image, ImageChange, NewImage } from './image.ts';
+import { importKind, importSaga } from './import.job.ts';
+import { createImageImports, type ImageImports } from './imports.ts';
 import { type ImageQuery, listImages } from './list.ts';
+import { createImageMembers, type ImageMembers } from './members.ts';
+import { createMetadefs, type Metadefs } from './metadefs/service.ts';
 import { prepareKind, prepareSaga } from './prepare.job.ts';
+import { type ImageUsage, imageUsage, reserveImages } from './quota.ts';
 import { imageSources } from './source.ts';
 import type { TransitionName } from './states.ts';
 import { changeStatus, deleteImage, findImage, insertImage, lockImage, saveImage } from './store.ts';
 import { createImageBytes, type ImageDownload, type UploadBody } from './upload.ts';
 
+export type { ImageImports, ImageTask, ImportMethod, ImportOrder } from './imports.ts';
+export type { ImageMember, ImageMembers } from './members.ts';
+
 export interface ImagesService {
+  readonly members: ImageMembers;
+  readonly metadefs: Metadefs;
+  readonly imports: ImageImports;
   create(caller: Caller, order: NewImage): Promise<Image>;
   list(caller: Caller, query: ImageQuery): Promise<Image[]>;
   show(caller: Caller, id: string): Promise<Image>;
@@ -28,8 +39,12 @@ export interface ImagesService {
   reactivate(caller: Caller, id: string): Promise<void>;
   /** Resolves when the image is active. */
   upload(caller: Caller, id: string, body: UploadBody): Promise<void>;
+  /** Resolves when the bytes are durable and wait for their import. */
+  stage(caller: Caller, id: string, body: UploadBody): Promise<void>;
   /** Undefined: there are no bytes yet. */
   download(caller: Caller, id: string): Promise<ImageDownload | undefined>;
+  /** What the caller's project may have of images, and has. */
+  usage(caller: Caller): Promise<ImageUsage>;
   /** The port that volumes need. */
   readonly sources: ImageSources;
   /** At start, before requests are served: settles images whose upload died with the process before. One service a state directory. */
@@ -43,12 +58,13 @@ export function createImagesService(deps: ImagesDeps): ImagesService {
   const { database, jobs, clock } = deps;
   const bytes = createImageBytes(deps);
   jobs.define(prepareSaga(deps));
+  jobs.define(importSaga(deps));
   jobs.define(deleteSaga(deps));
 
   /** Changes one image that the caller may modify, its row locked meanwhile. */
   async function modify(caller: Caller, id: string, change: (image: Image) => Image): Promise<Image> {
     return await database.transact(async (tx) => {
-      const image = await visibleImage(caller, id, (imageId) => lockImage(tx.sql, imageId));
+      const image = await visibleImage(tx.sql, caller, id, lockImage);
       authorise(caller, 'image:update', image.owner);
       const changed = change(image);
       return changed === image ? image : await saveImage(tx.sql, changed, clock.nowText());
@@ -59,7 +75,7 @@ export function createImagesService(deps: ImagesDeps): ImagesService {
     const transition: TransitionName = action === 'deactivate' ? 'deactivated' : 'reactivated';
     const reached = action === 'deactivate' ? 'deactivated' : 'active';
     await database.transact(async (tx) => {
-      const image = await visibleImage(caller, id, (imageId) => lockImage(tx.sql, imageId));
+      const image = await visibleImage(tx.sql, caller, id, lockImage);
       authorise(caller, 'image:deactivate', image.owner);
       if (image.status === reached) return;
       if (!(await changeStatus(tx.sql, id, transition, clock.nowText()))) {
@@ -69,11 +85,20 @@ export function createImagesService(deps: ImagesDeps): ImagesService {
   }
 
   return {
+    members: createImageMembers(deps),
+    metadefs: createMetadefs(deps),
+    imports: createImageImports(deps),
     sources: imageSources,
     upload: bytes.upload,
+    stage: bytes.stage,
     download: bytes.download,
     recover: bytes.recover,
     stop: bytes.stop,
+
+    async usage(caller) {
+      authorise(caller, 'image:list', null);
+      return await imageUsage(deps.quota, database.sql, caller.projectId ?? '');
+    },
 
     async create(caller, order) {
       const image = newImage(caller, order);
@@ -81,7 +106,10 @@ export function createImagesService(deps: ImagesDeps): ImagesService {
       // The sagas of an image outlive it and go by its id: an id is used once.
       if (order.id !== undefined && (await jobs.find(id)).length > 0) throw duplicate(id);
       try {
-        return await insertImage(database.sql, id, image, clock.nowText());
+        return await database.transact(async (tx) => {
+          await reserveImages(deps.quota, tx, image.owner, { image_count_total: 1 });
+          return await insertImage(tx.sql, id, image, clock.nowText());
+        });
       } catch (error) {
         throw isUniqueViolation(error) ? duplicate(id) : error;
       }
@@ -93,7 +121,7 @@ export function createImagesService(deps: ImagesDeps): ImagesService {
     },
 
     async show(caller, id) {
-      const image = await visibleImage(caller, id, (imageId) => findImage(database.sql, imageId));
+      const image = await visibleImage(database.sql, caller, id, findImage);
       authorise(caller, 'image:get', null);
       return image;
     },
@@ -118,11 +146,11 @@ export function createImagesService(deps: ImagesDeps): ImagesService {
     async delete(caller, id) {
       await database.transact(async (tx) => {
         const missing = () => notFound(`Failed to find image ${id} to delete`);
-        const image = await visibleImage(caller, id, (imageId) => lockImage(tx.sql, imageId), missing);
+        const image = await visibleImage(tx.sql, caller, id, lockImage, missing);
         authorise(caller, 'image:delete', image.owner);
         if (image.protected) throw forbidden(`Image ${id} is protected and cannot be deleted.`);
         await deleteImage(tx.sql, id);
-        await jobs.requestCancel(tx, id, prepareKind);
+        for (const kind of [prepareKind, importKind]) await jobs.requestCancel(tx, id, kind);
         const input: DeleteInput = { imageId: id, pointId: image.pointId };
         await jobs.start(tx, { kind: deleteKind, subjectId: id, projectId: image.owner, input });
         tx.afterCommit(() => bytes.interrupt(id, gone(`Image ${id} was deleted.`)));

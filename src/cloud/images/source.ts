@@ -12,7 +12,7 @@ import { shareImage } from './store.ts';
 export const imageSources: ImageSources = {
   async sourceFor(tx: Tx, caller: Caller, imageId: string): Promise<ImageSource> {
     const image = isUuid(imageId) ? await shareImage(tx.sql, imageId) : undefined;
-    if (image === undefined || !isVisible(caller, image) || !can.startVolume(image) || image.pointId === null) {
+    if (image === undefined || !(await isVisible(tx.sql, caller, image)) || !can.startVolume(image) || image.pointId === null) {
       throw badRequest('Invalid image identifier or unable to access requested image.');
     }
     return {

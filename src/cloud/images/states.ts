@@ -2,10 +2,12 @@
  * The states of an image, and what may be done in each. A change that is not in `transitions` does not happen: every update asks
  * for the states that the table allows as its starting points.
  *
- * `saving` is the one transient state. The request that uploads owns it until the bytes are durable, then the saga `image.prepare`
- * does; when the process dies in between, `recover` returns the image to `queued`. Deletion has no state: the row goes at once.
+ * `saving` and `importing` are transient. The request that uploads owns `saving` until the bytes are durable, then the saga `image.prepare`
+ * does; when the process dies in between, `recover` returns the image to `queued`. `importing` belongs to the saga `image.import` from its
+ * first moment. `uploading` is owned by the request that stages until its bytes are durable; then the image rests in it, for as long as its
+ * owner likes. Deletion has no state: the row goes at once.
  */
-const imageStatuses = ['queued', 'saving', 'active', 'deactivated'] as const;
+const imageStatuses = ['queued', 'saving', 'uploading', 'importing', 'active', 'deactivated'] as const;
 
 export type ImageStatus = (typeof imageStatuses)[number];
 
@@ -16,9 +18,12 @@ interface Transition {
 
 export const transitions = {
   uploadBegun: { from: ['queued'], to: 'saving' },
+  stageBegun: { from: ['queued'], to: 'uploading' },
+  importBegun: { from: ['uploading'], to: 'importing' },
+  downloadBegun: { from: ['queued'], to: 'importing' },
   /** The sender went away, the bytes were refused, or there was no room: the upload may be tried again. */
-  uploadFailed: { from: ['saving'], to: 'queued' },
-  prepared: { from: ['saving'], to: 'active' },
+  uploadFailed: { from: ['saving', 'uploading', 'importing'], to: 'queued' },
+  prepared: { from: ['saving', 'importing'], to: 'active' },
   /** The saga that made it active is undone after all: it may have been seen as active for a moment. */
   withdrawn: { from: ['active', 'deactivated'], to: 'saving' },
   deactivated: { from: ['active'], to: 'deactivated' },

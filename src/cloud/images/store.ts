@@ -1,7 +1,7 @@
 /** The only SQL on `images`, but for lists (`list.ts`). Every change of a status is a compare-and-set on what `states.ts` allows. */
 import type { Kysely, Selectable } from 'kysely';
 import { json, type Schema, type Timestamp } from '../database/service.ts';
-import type { Image, ImageData, Visibility } from './image.ts';
+import type { Image, ImageData, StagedBytes, Visibility } from './image.ts';
 import { type ImageStatus, type TransitionName, transitions } from './states.ts';
 
 /** A transaction's queries, or the pool's. */
@@ -29,12 +29,14 @@ export function imageOf(row: Selectable<Schema['images']>): Image {
     tags: row.tags,
     properties: row.properties,
     pointId: row.point_id,
+    // Only `stageImage` writes the column.
+    staged: row.staged as StagedBytes | null,
     createdAt: row.created_at,
     updatedAt: row.updated_at,
   };
 }
 
-type Editable = Omit<Image, 'id' | 'status' | keyof ImageData | 'createdAt' | 'updatedAt'>;
+type Editable = Omit<Image, 'id' | 'status' | 'staged' | keyof ImageData | 'createdAt' | 'updatedAt'>;
 
 const editableColumns = (image: Editable) => ({
   owner: image.owner,
@@ -95,7 +97,7 @@ export async function saveImage(db: Queries, image: Image, updatedAt: Timestamp)
   return imageOf(row);
 }
 
-/** False = the image is in no state that this may start from (or gone), and nothing changed. `data`: undefined = stays, null = cleared. */
+/** False = the image is in no state that this may start from (or gone), and nothing changed. `data`: undefined = stays, null = cleared; either way but the first, nothing is staged any more. */
 export async function changeStatus(
   db: Queries,
   id: string,
@@ -106,9 +108,21 @@ export async function changeStatus(
   const { from, to } = transitions[name];
   const result = await db
     .updateTable('images')
-    .set({ status: to, updated_at: updatedAt, ...(data === undefined ? {} : dataColumns(data ?? undefined)) })
+    .set({ status: to, updated_at: updatedAt, ...(data === undefined ? {} : { ...dataColumns(data ?? undefined), staged: null }) })
     .where('id', '=', id)
     .where('status', 'in', from)
+    .executeTakeFirst();
+  return result.numUpdatedRows === 1n;
+}
+
+/** False = nobody is staging to the image any more. */
+export async function stageImage(db: Queries, id: string, staged: StagedBytes, updatedAt: Timestamp): Promise<boolean> {
+  const result = await db
+    .updateTable('images')
+    .set({ staged: json(staged), updated_at: updatedAt })
+    .where('id', '=', id)
+    .where('status', '=', 'uploading')
+    .where('staged', 'is', null)
     .executeTakeFirst();
   return result.numUpdatedRows === 1n;
 }
@@ -118,7 +132,7 @@ export async function deleteImage(db: Queries, id: string): Promise<void> {
 }
 
 /** The ids of images whose bytes are arriving, or were when a process died. */
-export async function savingImages(db: Queries): Promise<string[]> {
-  const rows = await db.selectFrom('images').select('id').where('status', '=', 'saving').execute();
+export async function arrivingImages(db: Queries): Promise<string[]> {
+  const rows = await db.selectFrom('images').select('id').where('status', 'in', ['saving', 'uploading', 'importing']).execute();
   return rows.map((row) => row.id);
 }

@@ -8,6 +8,7 @@ import type { Readable } from 'node:stream';
 import { imageTooLarge, isDiskFull, refusalOf, storageFull } from '../../engine/image-intake/refusals.ts';
 import type { ReceivedFile } from '../../engine/image-intake/upload.ts';
 import { SpaceError } from '../../engine/space/contract.ts';
+import { crashPoint } from '../../lib/crash-points.ts';
 import { badRequest, conflict, forbidden, gone, type ProductError, unavailable } from '../../lib/errors.ts';
 import { newId } from '../../lib/ids.ts';
 import type { Caller } from '../identity/caller.ts';
@@ -16,8 +17,9 @@ import { authorise, imageNotFound, visibleImage } from './access.ts';
 import type { ImagesDeps } from './deps.ts';
 import { diskKindOf, type Image } from './image.ts';
 import { type PrepareInput, prepareKind } from './prepare.job.ts';
-import { can } from './states.ts';
-import { changeStatus, findImage, lockImage, savingImages } from './store.ts';
+import { reserveImages } from './quota.ts';
+import { can, transitions } from './states.ts';
+import { arrivingImages, changeStatus, findImage, lockImage, stageImage } from './store.ts';
 import { withSpaceFor } from './upload-space.ts';
 
 export interface UploadBody {
@@ -35,6 +37,7 @@ export interface ImageDownload {
 
 export interface ImageBytes {
   upload(caller: Caller, id: string, body: UploadBody): Promise<void>;
+  stage(caller: Caller, id: string, body: UploadBody): Promise<void>;
   download(caller: Caller, id: string): Promise<ImageDownload | undefined>;
   /** Ends an upload that is still arriving here. */
   interrupt(id: string, reason: ProductError): void;
@@ -42,7 +45,8 @@ export interface ImageBytes {
   stop(): void;
 }
 
-const unfinished = (saga: SagaView): boolean => saga.status === 'pending' || saga.status === 'running' || saga.status === 'undoing';
+export const isUnfinished = (saga: SagaView): boolean =>
+  saga.status === 'pending' || saga.status === 'running' || saga.status === 'undoing';
 
 const goneMeanwhile = (id: string): ProductError =>
   gone(`Image ${id} could not be found after upload. The image may have been deleted during the upload, cleaning up the chunks uploaded.`);
@@ -53,18 +57,21 @@ export function createImageBytes(deps: ImagesDeps): ImageBytes {
   const arriving = new Map<string, AbortController>();
   const stopping = new AbortController();
 
-  /** queued → saving, or the refusal. The formats cannot change any more afterwards. */
-  async function begin(caller: Caller, id: string): Promise<Image> {
+  /** queued → saving or uploading, or the refusal. The formats cannot change any more afterwards. */
+  async function begin(caller: Caller, id: string, body: UploadBody, transition: 'uploadBegun' | 'stageBegun'): Promise<Image> {
     const sagas = await jobs.find(id);
     return await database.transact(async (tx) => {
-      const image = await visibleImage(caller, id, (imageId) => lockImage(tx.sql, imageId));
+      const image = await visibleImage(tx.sql, caller, id, lockImage);
       authorise(caller, 'image:upload', image.owner);
       // A failed upload is over when its saga is: until then the saga may still remove files.
-      if (!can.upload(image) || sagas.some(unfinished)) {
-        throw conflict(`Image status transition from ${image.status} to saving is not allowed`);
+      if (!can.upload(image) || sagas.some(isUnfinished)) {
+        throw conflict(`Image status transition from ${image.status} to ${transitions[transition].to} is not allowed`);
       }
-      checkFormats(image);
-      await changeStatus(tx.sql, id, 'uploadBegun', deps.clock.nowText());
+      if (transition === 'uploadBegun') checkFormats(image);
+      const { expectedBytes = 0 } = body;
+      const sizeKey = transition === 'uploadBegun' ? 'image_size_total' : 'image_stage_total';
+      await reserveImages(deps.quota, tx, image.owner, { [sizeKey]: expectedBytes, image_count_uploading: 1 });
+      await changeStatus(tx.sql, id, transition, deps.clock.nowText());
       return image;
     });
   }
@@ -95,6 +102,7 @@ export function createImageBytes(deps: ImagesDeps): ImageBytes {
     return await database.transact(async (tx) => {
       const current = await lockImage(tx.sql, image.id);
       if (current?.status !== 'saving') throw goneMeanwhile(image.id);
+      await reserveImages(deps.quota, tx, image.owner, { image_size_total: received.sizeBytes });
       return await jobs.start(tx, { kind: prepareKind, subjectId: image.id, projectId: image.owner, input });
     });
   }
@@ -118,36 +126,57 @@ export function createImageBytes(deps: ImagesDeps): ImageBytes {
 
   /** Sagas that a dead process left may be running again by now, and end at any moment: only when none is left, the row says what is so. */
   async function recoverImage(id: string): Promise<void> {
-    if ((await jobs.find(id)).some(unfinished)) return;
-    const status = (await findImage(database.sql, id))?.status;
-    if (status === 'saving') {
+    if ((await jobs.find(id)).some(isUnfinished)) return;
+    const image = await findImage(database.sql, id);
+    if (image !== undefined && isInterrupted(image)) {
       await changeStatus(database.sql, id, 'uploadFailed', deps.clock.nowText(), null);
       deps.log.warn({ imageId: id }, 'an upload was interrupted: the image is queued again');
     }
-    await files.sweep(id, status === 'active' || status === 'deactivated' ? 'data' : 'nothing');
+    if (image?.status === 'active' || image?.status === 'deactivated') await files.sweep(id, 'data');
+    else await files.sweep(id, image?.status === 'uploading' && image.staged !== null ? image.staged : 'nothing');
+  }
+
+  /** Takes all bytes of one attempt, and has them handed on in one transaction. When that fails, nothing is left. */
+  async function take<T>(image: Image, body: UploadBody, handOn: (uploadId: string, received: ReceivedFile) => Promise<T>): Promise<T> {
+    const uploadId = newId();
+    const controller = new AbortController();
+    arriving.set(image.id, controller);
+    try {
+      return await handOn(uploadId, await receive(image, uploadId, body, controller.signal));
+    } catch (error) {
+      throw await giveUp(image.id, uploadId, error);
+    } finally {
+      arriving.delete(image.id);
+    }
+  }
+
+  function checkAnnounced({ expectedBytes = 0 }: UploadBody): void {
+    if (expectedBytes > deps.limits.uploadBytesMax) throw imageTooLarge(deps.limits.uploadBytesMax);
   }
 
   return {
     async upload(caller, id, body) {
-      if ((body.expectedBytes ?? 0) > deps.limits.uploadBytesMax) throw imageTooLarge(deps.limits.uploadBytesMax);
-      const image = await begin(caller, id);
-      const uploadId = newId();
-      const controller = new AbortController();
-      arriving.set(id, controller);
-      let sagaId: string;
-      try {
-        const received = await receive(image, uploadId, body, controller.signal);
-        sagaId = await handOver(image, uploadId, received);
-      } catch (error) {
-        throw await giveUp(id, uploadId, error);
-      } finally {
-        arriving.delete(id);
-      }
+      checkAnnounced(body);
+      const image = await begin(caller, id, body, 'uploadBegun');
+      const sagaId = await take(image, body, (uploadId, received) => handOver(image, uploadId, received));
       await awaitPrepared(id, sagaId);
     },
 
+    async stage(caller, id, body) {
+      checkAnnounced(body);
+      const image = await begin(caller, id, body, 'stageBegun');
+      await take(image, body, async (uploadId, { sizeBytes, md5, sha512 }) => {
+        const staged = { uploadId, sizeBytes, md5, sha512 };
+        await database.transact(async (tx) => {
+          await reserveImages(deps.quota, tx, image.owner, { image_stage_total: sizeBytes });
+          if (!(await stageImage(tx.sql, id, staged, deps.clock.nowText()))) throw goneMeanwhile(id);
+        });
+        crashPoint('image-intake:stage:recorded');
+      });
+    },
+
     async download(caller, id) {
-      const image = await visibleImage(caller, id, (imageId) => findImage(database.sql, imageId));
+      const image = await visibleImage(database.sql, caller, id, findImage);
       if (image.status === 'deactivated' && !caller.isAdmin) {
         throw forbidden('The requested image has been deactivated. Image data download is forbidden.');
       }
@@ -171,7 +200,7 @@ export function createImageBytes(deps: ImagesDeps): ImageBytes {
     interrupt: (id, reason) => arriving.get(id)?.abort(reason),
 
     async recover() {
-      for (const id of new Set([...(await files.imageIds()), ...(await savingImages(database.sql))])) await recoverImage(id);
+      for (const id of new Set([...(await files.imageIds()), ...(await arrivingImages(database.sql))])) await recoverImage(id);
     },
 
     stop() {
@@ -181,6 +210,10 @@ export function createImageBytes(deps: ImagesDeps): ImageBytes {
     },
   };
 }
+
+/** Unless a saga works on it. */
+const isInterrupted = ({ status, staged }: Pick<Image, 'status' | 'staged'>): boolean =>
+  status === 'saving' || status === 'importing' || (status === 'uploading' && staged === null);
 
 function checkFormats(image: Image): void {
   const missing = [...(image.diskFormat === null ? ['disk_format'] : []), ...(image.containerFormat === null ? ['container_format'] : [])];

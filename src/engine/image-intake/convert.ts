@@ -9,11 +9,14 @@ import { open, rm } from 'node:fs/promises';
 import { ProcessError } from '../../lib/processes.ts';
 import type { Confinement } from '../confinement/run-confined.ts';
 import { ExtentSet } from '../disk/extent-set.ts';
+import type { DiskKind } from './disk-kind.ts';
 import { notAcceptable, storageFull } from './refusals.ts';
 import { grainBytes } from './upload-messages.ts';
 
+export type SourceFormat = Exclude<DiskKind, 'iso'>;
+
 export interface Conversion {
-  readonly source: { readonly path: string; readonly format: 'raw' | 'qcow2' };
+  readonly source: { readonly path: string; readonly format: SourceFormat };
   readonly target: string;
   /** The length of the target. Not below the virtual size of the source. */
   readonly sizeBytes: number;
@@ -47,10 +50,12 @@ async function makeEmptyTarget({ target, sizeBytes }: Conversion): Promise<void>
 
 function imageDescription({ path, format }: Conversion['source']): string {
   const file = { driver: 'file', filename: path };
-  return `json:${JSON.stringify(format === 'raw' ? { driver: 'raw', file } : { driver: 'qcow2', backing: null, file })}`;
+  const canHaveBacking = format === 'qcow2' || format === 'vmdk';
+  return `json:${JSON.stringify({ driver: format, ...(canHaveBacking ? { backing: null } : {}), file })}`;
 }
 
 async function convert(confinement: Confinement, { source, target, sizeBytes, signal, onProgress }: Conversion): Promise<void> {
+  const timeoutMs = patienceMs + (sizeBytes / slowestBytesPerSecond) * 1000;
   const args = ['convert', '-p', '-n', '--target-is-zero', '-S', String(grainBytes), '-O', 'raw', imageDescription(source), target];
   try {
     await confinement.run({
@@ -58,8 +63,8 @@ async function convert(confinement: Confinement, { source, target, sizeBytes, si
       args,
       readOnly: [source.path],
       readWrite: [target],
-      limits: { fileSizeBytes: sizeBytes },
-      timeoutMs: patienceMs + (sizeBytes / slowestBytesPerSecond) * 1000,
+      limits: { fileSizeBytes: sizeBytes, cpuSeconds: Math.ceil(timeoutMs / 1000) },
+      timeoutMs,
       signal,
       onOutput: (chunk) => {
         const percent = lastPercent(chunk.toString('latin1'));

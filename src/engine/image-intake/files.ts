@@ -30,8 +30,8 @@ export interface ImageFiles {
   read(imageId: string, range: { readonly start: number; readonly end: number }): Promise<Readable>;
   /** Removes all names, then waits until nobody reads what was behind them. */
   remove(imageId: string, signal: AbortSignal): Promise<void>;
-  /** What may be kept of an image that nobody is working on: its data, or nothing. */
-  sweep(imageId: string, keep: 'data' | 'nothing'): Promise<void>;
+  /** What may be kept of an image that nobody is working on: its data, one upload, or nothing. */
+  sweep(imageId: string, keep: 'data' | 'nothing' | { readonly uploadId: string }): Promise<void>;
   imageIds(): Promise<string[]>;
 }
 
@@ -92,8 +92,9 @@ export function createImageFiles(folder: string): ImageFiles {
     },
     async sweep(imageId, keep) {
       if (keep === 'nothing') return removeFolder(folderOf(imageId));
+      const kept = keep === 'data' ? [dataPath(imageId)] : [uploadPath(imageId, keep.uploadId), extentsPath(imageId, keep.uploadId)];
       for (const name of await readdir(folderOf(imageId))) {
-        if (name !== 'data') await rm(join(folderOf(imageId), name), { force: true });
+        if (!kept.includes(join(folderOf(imageId), name))) await rm(join(folderOf(imageId), name), { force: true });
       }
     },
     async imageIds() {

@@ -1,44 +1,71 @@
-/** The body of the thread that reads an uploaded qcow2 file's tables. Reports once. */
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+/** The body of the thread that reads the tables of an uploaded file. Reports once. */
+import { closeSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
 import { dataBytesOf, openLayer } from '../disk/load-layer.ts';
 import { parseQcow2Header, Qcow2Error, type Qcow2Header, qcow2HeaderBytesWanted } from '../disk/qcow2-header.ts';
+import type { DiskKind } from './disk-kind.ts';
+import { type DiskFacts, type ImageReader, ImageRefusal, openImage, refuseUnless } from './formats/image-reader.ts';
+import { refuseOtherFormats } from './formats/signatures.ts';
+import { inspectVdi } from './formats/vdi.ts';
+import { inspectVhdx } from './formats/vhdx.ts';
+import { inspectVmdk } from './formats/vmdk.ts';
+import { inspectVpc } from './formats/vpc.ts';
 
 export interface InspectionOrder {
   readonly path: string;
+  readonly kind: DiskKind;
   readonly virtualBytesMax: number;
 }
 
-export type InspectionReport = { readonly virtualBytes: number; readonly dataBytesMax: number } | { readonly refusal: string };
+export type InspectionReport = { readonly virtualBytes: number; readonly dataBytesMax?: number } | { readonly refusal: string };
 
 const order = workerData as InspectionOrder;
-parentPort?.postMessage(inspect());
+parentPort?.postMessage(report());
 
-function inspect(): InspectionReport {
+function report(): InspectionReport {
+  const file = openImage(order.path);
   try {
-    const header = readHeader();
-    const refusal = refusalOf(header);
-    if (refusal !== undefined) return { refusal };
-    const layer = openLayer({ path: order.path, format: 'qcow2' });
-    try {
-      return { virtualBytes: layer.sizeBytes, dataBytesMax: dataBytesOf(layer) };
-    } finally {
-      closeSync(layer.fd);
-    }
+    refuseOtherFormats(file, order.kind);
+    const facts = inspectAs(order.kind, file);
+    const { virtualBytes } = facts;
+    refuseUnless(virtualBytes <= order.virtualBytesMax, `the disk of ${virtualBytes} bytes is larger than ${order.virtualBytesMax} bytes`);
+    return facts;
   } catch (error) {
-    if (error instanceof Qcow2Error) return { refusal: error.message };
+    if (error instanceof Qcow2Error || error instanceof ImageRefusal) return { refusal: error.message };
     throw error;
+  } finally {
+    file.close();
   }
 }
 
-function readHeader(): Qcow2Header {
-  const file = openSync(order.path, 'r');
+/** Without `dataBytesMax`: as much as was sent. */
+function inspectAs(kind: DiskKind, file: ImageReader): { virtualBytes: number; dataBytesMax?: number } {
+  switch (kind) {
+    case 'raw':
+    case 'iso':
+      return { virtualBytes: file.sizeBytes };
+    case 'qcow2':
+      return inspectQcow2(file);
+    case 'vmdk':
+      return inspectVmdk(file);
+    case 'vpc':
+      return inspectVpc(file);
+    case 'vhdx':
+      return inspectVhdx(file);
+    case 'vdi':
+      return inspectVdi(file);
+  }
+}
+
+function inspectQcow2(file: ImageReader): DiskFacts {
+  const header = parseQcow2Header(file.start(qcow2HeaderBytesWanted), file.sizeBytes);
+  const refusal = refusalOf(header);
+  if (refusal !== undefined) throw new ImageRefusal(refusal);
+  const layer = openLayer({ path: order.path, format: 'qcow2' });
   try {
-    const start = Buffer.alloc(qcow2HeaderBytesWanted);
-    const length = readSync(file, start, 0, start.length, 0);
-    return parseQcow2Header(start.subarray(0, length), fstatSync(file).size);
+    return { virtualBytes: layer.sizeBytes, dataBytesMax: dataBytesOf(layer) };
   } finally {
-    closeSync(file);
+    closeSync(layer.fd);
   }
 }
 
@@ -48,6 +75,7 @@ function refusalOf(header: Qcow2Header): string | undefined {
   if (header.hasExternalDataFile) return 'the qcow2 file keeps its data in another file';
   if (header.encrypted) return 'the qcow2 file is encrypted';
   if (header.snapshotCount > 0) return 'the qcow2 file has internal snapshots';
+  // Before its tables are read, which a lie about its size makes large.
   if (header.sizeBytes > order.virtualBytesMax)
     return `the disk of ${header.sizeBytes} bytes is larger than ${order.virtualBytesMax} bytes`;
   return undefined;

@@ -6,7 +6,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import { createConfinement } from '../confinement/run-confined.ts';
 import { ExtentSet } from '../disk/extent-set.ts';
 import { convertToRaw } from './convert.ts';
-import { inspectQcow2 } from './inspect.ts';
+import { inspectImage } from './inspect.ts';
 
 const mib = 1024 * 1024;
 let folder: string;
@@ -20,7 +20,7 @@ afterEach(() => rmSync(folder, { recursive: true, force: true }));
 const tool = (program: string, ...args: string[]): string => execFileSync(program, args, { cwd: folder, stdio: 'pipe' }).toString();
 const create = (size: string, ...args: string[]): string => tool('qemu-img', 'create', '-q', '-f', 'qcow2', ...args, image, size);
 const fill = (...writes: string[]): string => tool('qemu-io', ...writes.flatMap((write) => ['-c', write]), image);
-const inspect = (virtualBytesMax = 2 ** 44) => inspectQcow2(image, { virtualBytesMax, signal: new AbortController().signal });
+const inspect = (virtualBytesMax = 2 ** 44) => inspectImage(image, 'qcow2', { virtualBytesMax, signal: new AbortController().signal });
 
 /** Writes a number into the header, big-endian. */
 function poke(offset: number, value: bigint, bytes: 4 | 8): void {

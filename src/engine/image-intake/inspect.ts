@@ -1,18 +1,20 @@
 /**
  * Decides whether an uploaded file may be opened at all, before any program of QEMU's sees it.
  *
- * The format is what the owner declared, never a guess: bytes that were declared raw stay raw whatever they begin with. A qcow2 file is
- * read by our own parser, all its tables included, in a thread of its own, because a large or hostile file takes time and memory.
+ * The format is what the owner declared, never a guess; bytes that look like another format are refused, because others may guess. The file is
+ * read by our own parsers, all its tables included, in a thread of its own, because a large or hostile file takes time and memory. None of the
+ * parsers ever opens a second file, so that nothing they find can make them.
  */
 import { Worker } from 'node:worker_threads';
+import type { DiskKind } from './disk-kind.ts';
 import type { InspectionOrder, InspectionReport } from './inspect-worker.ts';
 import { notAcceptable } from './refusals.ts';
 
 export interface InspectedImage {
   /** The size of the disk inside. */
   readonly virtualBytes: number;
-  /** At most so much of it is data. A compressed file may hold far more than its own length. */
-  readonly dataBytesMax: number;
+  /** At most so much of it is data: a compressed file may hold far more than its own length. Undefined: as much as was sent. */
+  readonly dataBytesMax?: number;
 }
 
 export interface InspectionOptions {
@@ -23,9 +25,9 @@ export interface InspectionOptions {
 const threadMemoryMib = 512;
 
 /** Rejects with a bad-request `ProductError` that names the reason. */
-export async function inspectQcow2(path: string, options: InspectionOptions): Promise<InspectedImage> {
+export async function inspectImage(path: string, kind: DiskKind, options: InspectionOptions): Promise<InspectedImage> {
   options.signal.throwIfAborted();
-  const order: InspectionOrder = { path, virtualBytesMax: options.virtualBytesMax };
+  const order: InspectionOrder = { path, kind, virtualBytesMax: options.virtualBytesMax };
   const worker = new Worker(new URL('./inspect-worker.ts', import.meta.url), {
     workerData: order,
     resourceLimits: { maxOldGenerationSizeMb: threadMemoryMib },

@@ -4,12 +4,13 @@ import { acceptJson } from '../openstack/shared/json-parser.ts';
 import { nameRequests } from '../openstack/shared/request-id.ts';
 import { type DiskRoutesDeps, registerDiskRoutes } from './disks.ts';
 import { answerWithNativeErrors } from './errors.ts';
+import { type ImageLimitRoutesDeps, registerImageLimitRoutes } from './image-limits.ts';
 import { type JobRoutesDeps, registerJobRoutes } from './jobs.ts';
 import { type RevertRouteDeps, registerRevertRoute } from './revert.ts';
 import { registerUsageRoute, type UsageRouteDeps } from './space.ts';
 import { registerStatusRoute, type StatusDeps } from './status.ts';
 
-export interface NativeFrontDeps extends JobRoutesDeps, DiskRoutesDeps, RevertRouteDeps, StatusDeps, UsageRouteDeps {
+export interface NativeFrontDeps extends JobRoutesDeps, DiskRoutesDeps, ImageLimitRoutesDeps, RevertRouteDeps, StatusDeps, UsageRouteDeps {
   readonly identity: TokenValidator;
   readonly publicUrl: string | undefined;
 }
@@ -25,5 +26,6 @@ export function nativeFront(app: FastifyInstance, deps: NativeFrontDeps, done: (
   registerDiskRoutes(app, deps);
   registerRevertRoute(app, deps);
   registerUsageRoute(app, deps);
+  registerImageLimitRoutes(app, deps);
   done();
 }

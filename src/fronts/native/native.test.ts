@@ -4,6 +4,7 @@ import { type TestDatabase, testDatabase } from '../../../test/support/database.
 import { createDiskChecks, type DiskReport } from '../../cloud/disks/reconcile-service.ts';
 import type { ValidToken } from '../../cloud/identity/token.ts';
 import { type Jobs, openJobs } from '../../cloud/jobs/service.ts';
+import { createImageLimitQuotas } from '../../cloud/quotas/image-limits.ts';
 import { systemClock } from '../../lib/clock.ts';
 import { newId } from '../../lib/ids.ts';
 import { silentLog } from '../../lib/log.ts';
@@ -114,6 +115,7 @@ beforeAll(async () => {
       trash: async () => ({ count: 6, bytes: 7 }),
     },
     diskChecks,
+    imageLimits: createImageLimitQuotas({ database: held.database }),
   });
   healthRoutes(app, held);
   await app.ready();
@@ -135,7 +137,7 @@ const space = {
   ballast: { sizeBytes: 8, presentBytes: 4 },
 };
 
-const call = async (method: 'GET' | 'POST', url: string, token = 'p1:member', body?: object) => {
+const call = async (method: 'GET' | 'POST' | 'PUT', url: string, token = 'p1:member', body?: object) => {
   const payload = body === undefined ? {} : { payload: body };
   const answer = await app.inject({ method, url: `/api/v1${url}`, headers: { 'x-auth-token': token }, ...payload });
   return { status: answer.statusCode, body: answer.json() };
@@ -171,6 +173,15 @@ test('what a volume takes is told by who needs it, and adds up', async () => {
   };
   expect((await call('GET', '/volumes/v/usage')).body).toEqual({ usage: { volume_id: 'v', ...usage } });
   expect((await call('GET', '/volumes/new/usage')).body.usage).toMatchObject({ virtual_bytes: 0, allocated_bytes: 0, exclusive_bytes: 0 });
+});
+
+test('administrators set what a project may have of images', async () => {
+  const body = { image_limits: { image_count_total: 3 } };
+  expect((await call('PUT', '/image-limits/p1', 'p1:member', body)).status).toBe(403);
+  expect((await call('PUT', '/image-limits/p1', 'p1:admin', { image_limits: { image_count_total: '3' } })).status).toBe(400);
+  expect((await call('PUT', '/image-limits/p1', 'p1:admin')).status).toBe(400);
+  const unlimited = { image_size_total: -1, image_stage_total: -1, image_count_uploading: -1 };
+  expect((await call('PUT', '/image-limits/p1', 'p1:admin', body)).body).toEqual({ image_limits: { ...unlimited, image_count_total: 3 } });
 });
 
 test('a job is shown to its project while it runs, and can be cancelled', async () => {

@@ -15,18 +15,23 @@ export function imageDataRoutes(app: FastifyInstance, images: ImagesService): vo
   app.removeAllContentTypeParsers();
   app.addContentTypeParser(mediaType, (_request, _body, done) => done(null, undefined));
 
-  app.put<WithId>('/v2/images/:id/file', { onRequest: requireBytes }, async (request, reply) => {
-    // A refusal in the middle must not cut the connection: the sender could not read it. What still comes is read and dropped.
-    const stream = request.raw.iterator({ destroyOnReturn: false });
-    try {
-      await images.upload(request.caller, request.params.id, { stream: freedAfterUse(stream), expectedBytes: announcedBytes(request) });
-    } catch (error) {
-      // Whoever read before waits for more: its listener would keep the rest, and the next request, in the socket.
-      request.raw.removeAllListeners('readable').resume();
-      throw error;
-    }
-    return reply.code(204).send();
-  });
+  for (const [part, take] of [
+    ['file', images.upload],
+    ['stage', images.stage],
+  ] as const) {
+    app.put<WithId>(`/v2/images/:id/${part}`, { onRequest: requireBytes }, async (request, reply) => {
+      // A refusal in the middle must not cut the connection: the sender could not read it. What still comes is read and dropped.
+      const stream = request.raw.iterator({ destroyOnReturn: false });
+      try {
+        await take(request.caller, request.params.id, { stream: freedAfterUse(stream), expectedBytes: announcedBytes(request) });
+      } catch (error) {
+        // Whoever read before waits for more: its listener would keep the rest, and the next request, in the socket.
+        request.raw.removeAllListeners('readable').resume();
+        throw error;
+      }
+      return reply.code(204).send();
+    });
+  }
 
   app.get<WithId>('/v2/images/:id/file', { exposeHeadRoute: false }, async (request, reply) => {
     const download = await images.download(request.caller, request.params.id);

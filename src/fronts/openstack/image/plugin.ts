@@ -11,9 +11,13 @@ import { nameRequests } from '../shared/request-id.ts';
 import { serveDiscovery } from '../shared/service-root.ts';
 import { parseNewImage } from './create.ts';
 import { imageDataRoutes } from './data.ts';
+import { importRoutes, taskRoutes } from './imports.ts';
+import { memberDeleteRoutes, memberRoutes } from './members.ts';
+import { itemBodilessRoutes, itemRoutes } from './metadefs/items.ts';
+import { namespaceDeleteRoutes, namespaceRoutes, resourceTypeRoutes } from './metadefs/namespaces.ts';
 import { draftOf, parsePatch, patchMediaTypes } from './patch.ts';
 import { parseImageQuery } from './query.ts';
-import { imageSchema, imagesSchema } from './schema.ts';
+import { schemaRoutes } from './schemas.ts';
 import { versionsDocument } from './versions.ts';
 import { imageListView, imageView } from './view.ts';
 
@@ -59,10 +63,21 @@ const guardedRoutes =
       brokenMessage: 'Malformed JSON in request body.',
     });
     imageRoutes(app, options);
+    memberRoutes(app, options.images.members);
+    importRoutes(app, options.images.imports);
+    app.get('/v2/info/usage', async (request) => ({ usage: await options.images.usage(request.caller) }));
+    taskRoutes(app, options.images.imports);
+    namespaceRoutes(app, options.images.metadefs);
+    resourceTypeRoutes(app, options.images.metadefs);
+    itemRoutes(app, options.images.metadefs);
     schemaRoutes(app);
     // Two scopes of their own, because they treat bodies differently.
     app.register((scope, _scopeOptions, scopeDone) => {
+      takeNoBodies(scope);
       bodilessRoutes(scope, options.images);
+      memberDeleteRoutes(scope, options.images.members);
+      namespaceDeleteRoutes(scope, options.images.metadefs);
+      itemBodilessRoutes(scope, options.images.metadefs);
       scopeDone();
     });
     app.register((scope, _scopeOptions, scopeDone) => {
@@ -78,12 +93,13 @@ function imageRoutes(app: FastifyInstance, { images, publicUrl }: ImageFrontOpti
   app.post('/v2/images', async (request, reply) => {
     const image = await images.create(request.caller, parseNewImage(request.body));
     reply.code(201).header('location', `${publicBase(request, publicUrl)}${servicePath}/v2/images/${image.id}`);
+    reply.header('openstack-image-import-methods', images.imports.methods.join(','));
     return imageView(image);
   });
 
   app.get('/v2/images', async (request) => {
     const query = parseImageQuery(queryOf(request));
-    return imageListView(await images.list(request.caller, query), query, request.url.split('?', 2)[1] ?? '');
+    return imageListView(await images.list(request.caller, query), query, request.url);
   });
 
   app.get<WithId>('/v2/images/:id', async (request) => imageView(await images.show(request.caller, request.params.id)));
@@ -103,13 +119,15 @@ async function requirePatch(request: FastifyRequest, reply: FastifyReply): Promi
 }
 
 /** Clients announce all sorts of types for the bodies that they do not send. */
-function bodilessRoutes(app: FastifyInstance, images: ImagesService): void {
+function takeNoBodies(app: FastifyInstance): void {
   app.removeAllContentTypeParsers();
   app.addContentTypeParser('*', (_request, body, done) => {
     body.resume();
     done(null, undefined);
   });
+}
 
+function bodilessRoutes(app: FastifyInstance, images: ImagesService): void {
   app.delete<WithId>('/v2/images/:id', async (request, reply) => {
     await images.delete(request.caller, request.params.id);
     return reply.code(204).send();
@@ -130,9 +148,4 @@ function bodilessRoutes(app: FastifyInstance, images: ImagesService): void {
       return reply.code(204).send();
     });
   }
-}
-
-function schemaRoutes(app: FastifyInstance): void {
-  app.get('/v2/schemas/image', async () => imageSchema);
-  app.get('/v2/schemas/images', async () => imagesSchema);
 }

@@ -1,5 +1,5 @@
 /** The query of an image list, as `cloud/images/list.ts` wants it. What cannot be understood is 400; unknown names are properties. */
-import { visibilities } from '../../../cloud/images/image.ts';
+import { memberStatuses, visibilities } from '../../../cloud/images/image.ts';
 import {
   type Comparison,
   comparisons,
@@ -18,20 +18,21 @@ const limitDefault = 25;
 const limitMax = 1000;
 
 export function parseImageQuery(query: Query): ImageQuery {
-  checkMemberStatus(queryValue(query, 'member_status') ?? 'accepted');
   const limit = parseLimit(queryValue(query, 'limit'));
   return { filters: parseFilters(query), sort: parseSort(query), limit, marker: queryValue(query, 'marker') };
 }
 
-function parseLimit(text: string | undefined): number {
+export function parseLimit(text: string | undefined): number {
   if (text === undefined) return limitDefault;
   if (!/^\s*[+-]?\d{1,15}\s*$/.test(text)) throw badRequest('limit param must be an integer');
   if (Number(text) < 0) throw badRequest('limit param must be positive');
   return Math.min(Number(text), limitMax);
 }
 
-function checkMemberStatus(status: string): void {
-  if (!['pending', 'accepted', 'rejected', 'all'].includes(status)) throw badRequest(`Invalid status: ${status}`);
+function memberStatusOf(text: string): ImageFilters['memberStatus'] {
+  const status = [...memberStatuses, 'all' as const].find((known) => known === text);
+  if (status === undefined) throw badRequest(`Invalid status: ${text}`);
+  return status;
 }
 
 const all = (query: Query, name: string): string[] => [query[name] ?? []].flat().map((value) => value.trim());
@@ -102,6 +103,7 @@ function parseFilters(query: Query): ImageFilters {
   const isProtected = queryValue(query, 'protected');
   return {
     ...visibilityOf(queryValue(query, 'visibility')),
+    memberStatus: memberStatusOf(queryValue(query, 'member_status') ?? 'accepted'),
     hidden: booleanOf('os_hidden', (queryValue(query, 'os_hidden') ?? 'false').toLowerCase()),
     ...(isProtected === undefined ? {} : { protected: booleanOf('protected', isProtected) }),
     tags: all(query, 'tag'),

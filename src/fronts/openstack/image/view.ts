@@ -3,7 +3,7 @@ import type { ImageQuery } from '../../../cloud/images/list.ts';
 import type { Timestamp } from '../../../lib/clock.ts';
 
 /** Image shows whole seconds. */
-const secondsOf = (time: Timestamp): string => `${time.slice(0, 19)}Z`;
+export const secondsOf = (time: Timestamp): string => `${time.slice(0, 19)}Z`;
 
 /** An image as the wire has it: its properties lie flat among the attributes. */
 export function imageView(image: Image): Record<string, unknown> {
@@ -21,7 +21,7 @@ export function imageView(image: Image): Record<string, unknown> {
     disk_format: image.diskFormat,
     min_disk: image.minDiskGib,
     min_ram: image.minRamMib,
-    size: image.sizeBytes,
+    size: image.sizeBytes ?? image.staged?.sizeBytes ?? null,
     virtual_size: image.virtualBytes,
     checksum: image.checksum,
     os_hash_algo: image.hashAlgorithm,
@@ -35,17 +35,21 @@ export function imageView(image: Image): Record<string, unknown> {
   };
 }
 
-/** A page of a list. `search` is the query as it came; a full page may have another behind it. */
-export function imageListView(images: readonly Image[], query: ImageQuery, search: string): Record<string, unknown> {
-  const params = new URLSearchParams(search);
-  params.delete('marker');
-  const first = params.size === 0 ? '/v2/images' : `/v2/images?${params}`;
-  const last = images.at(-1);
-  params.append('marker', last?.id ?? '');
+/** A page of a list; a full page may have another behind it. */
+export function imageListView(images: readonly Image[], query: ImageQuery, url: string): Record<string, unknown> {
   return {
     images: images.map(imageView),
-    first,
-    ...(last !== undefined && images.length === query.limit ? { next: `/v2/images?${params}` } : {}),
+    ...nextPage('/v2/images', url, images.length === query.limit ? images.at(-1)?.id : undefined),
     schema: '/v2/schemas/images',
   };
+}
+
+/** Links to the first page of a list and to the one behind `marker`, asked for as this one was. */
+export function nextPage(path: string, url: string, marker: string | undefined): { first: string; next?: string } {
+  const params = new URLSearchParams(url.split('?', 2)[1] ?? '');
+  params.delete('marker');
+  const first = params.size === 0 ? path : `${path}?${params}`;
+  if (marker === undefined) return { first };
+  params.append('marker', marker);
+  return { first, next: `${path}?${params}` };
 }

@@ -1,0 +1,79 @@
+/**
+ * An import: as what follows an upload (`prepare-steps.ts`), but nobody waits for it, and the bytes were staged before, or are fetched first.
+ *
+ * Fetching begins anew when it is repeated: half a download is worth nothing. It is undone by the settling, which removes the files and
+ * returns the image to the queue; the task that clients look at says why.
+ */
+
+import { isDiskFull, storageFull } from '../../engine/image-intake/refusals.ts';
+import { SpaceError } from '../../engine/space/contract.ts';
+import type { SagaDefinition, SagaFailure, StepContext } from '../jobs/saga.ts';
+import type { ImagesDeps } from './deps.ts';
+import { type PreparedUpload, prepareSteps, type Received, settleUpload } from './prepare-steps.ts';
+import { reserveImages } from './quota.ts';
+import { endTask } from './task-store.ts';
+import { withSpaceFor } from './upload-space.ts';
+
+export type ImportInput = PreparedUpload & {
+  readonly owner: string;
+  readonly source: { readonly kind: 'staged'; readonly received: Received } | { readonly kind: 'web'; readonly uri: string };
+};
+
+export const importKind = 'image.import';
+
+type Context = StepContext<ImportInput>;
+
+const concurrency = 2;
+
+export function importSaga(deps: ImagesDeps): SagaDefinition<ImportInput> {
+  const { files, uploads, webDownload } = deps.intake;
+
+  async function download({ input, signal }: Context, uri: string): Promise<Received> {
+    if (webDownload === undefined) throw new Error('web-download was switched off');
+    await files.discardUpload(input.imageId, input.uploadId);
+    const target = await files.beginUpload(input.imageId, input.uploadId);
+    const { stream, expectedBytes } = await webDownload.open(uri, { signal });
+    const { path } = target;
+    const { sizeBytes, md5, sha512 } = await withSpaceFor(
+      deps.space,
+      { path, isRaw: input.kind === 'raw', expectedBytes, stream },
+      (spaced) => uploads.receive(target, spaced, { expectedBytes, sizeBytesMax: deps.limits.uploadBytesMax, signal }),
+    );
+    await deps.database.transact((tx) => reserveImages(deps.quota, tx, input.owner, { image_size_total: sizeBytes }));
+    return { sizeBytes, md5, sha512 };
+  }
+
+  async function fetch(context: Context): Promise<Received> {
+    const { source } = context.input;
+    if (source.kind === 'staged') return source.received;
+    try {
+      return await context.effect('download', () => download(context, source.uri));
+    } catch (error) {
+      throw isDiskFull(error) || error instanceof SpaceError ? storageFull(error) : error;
+    }
+  }
+
+  function received(context: Context): Received {
+    const found = context.output<Received>('fetch');
+    if (found === undefined) throw new Error('the bytes were not fetched');
+    return found;
+  }
+
+  async function settle(context: Context, failure: SagaFailure): Promise<void> {
+    await settleUpload(deps, context);
+    await context.effect('task', () => endTask(deps.database.sql, context.sagaId, 'failure', failure.message, deps.clock.nowText()));
+  }
+
+  return {
+    kind: importKind,
+    concurrency,
+    steps: [
+      { name: 'fetch', run: fetch, undo: { notNeeded: 'The settling removes what was fetched.' } },
+      ...prepareSteps<ImportInput>(deps, {
+        received,
+        activated: (tx, { sagaId }) => endTask(tx.sql, sagaId, 'success', '', deps.clock.nowText()),
+      }),
+    ],
+    settle,
+  };
+}

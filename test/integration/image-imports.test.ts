@@ -1,0 +1,187 @@
+/** Staging, imports, members and quotas of images, below the wire: real database, real files, real jobs. */
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { buffer } from 'node:stream/consumers';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { createImageLimitQuotas } from '../../src/cloud/quotas/image-limits.ts';
+import { callerOf, type ImagesUnderTest, newProject, startImages } from '../support/images.ts';
+
+const admin = callerOf('admins', ['admin']);
+let under: ImagesUnderTest;
+let web: { readonly url: string; close(): void };
+let served = Buffer.alloc(0);
+
+beforeAll(async () => {
+  const server = createServer((_request, response) => response.end(served));
+  await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
+  const { port } = server.address() as AddressInfo;
+  web = { url: `http://127.0.0.1:${port}/image`, close: () => void server.close().closeAllConnections() };
+  under = await startImages({ download: { allowedNetworks: ['127.0.0.1'], allowedPorts: [port] } });
+});
+afterAll(async () => {
+  web.close();
+  await under.stop();
+});
+
+const raw = { diskFormat: 'raw', containerFormat: 'bare', properties: {} } as const;
+type Owner = ReturnType<typeof callerOf>;
+
+async function* bodyOf(data: Buffer): AsyncGenerator<Buffer> {
+  yield data;
+}
+const stage = (owner: Owner, id: string, data: Buffer) =>
+  under.images.stage(owner, id, { stream: bodyOf(data), expectedBytes: data.length });
+const upload = (owner: Owner, id: string, data: Buffer) =>
+  under.images.upload(owner, id, { stream: bodyOf(data), expectedBytes: undefined });
+
+function begin(owner: Owner, id: string, uri?: string): Promise<void> {
+  const method = uri === undefined ? 'glance-direct' : 'web-download';
+  return under.images.imports.begin(owner, id, { method, uri, request: { method: { name: method } } });
+}
+
+async function imported(owner: Owner, id: string): Promise<string> {
+  const [task] = await under.images.imports.tasksOf(owner, id);
+  if (task === undefined) throw new Error('no task');
+  await under.jobs.settled(task.id);
+  return (await under.images.show(owner, id)).status;
+}
+
+async function bytesOf(owner: Owner, id: string): Promise<Buffer> {
+  const download = await under.images.download(owner, id);
+  if (download === undefined) throw new Error('no data');
+  return await buffer(await download.read({ start: 0, end: download.sizeBytes - 1 }));
+}
+
+const kindOf = (promise: Promise<unknown>): Promise<string> =>
+  promise.then(
+    () => 'none',
+    (error: { kind?: string }) => error.kind ?? String(error),
+  );
+
+test('what was staged waits, survives a restart, and is imported', async () => {
+  const owner = callerOf(newProject());
+  const { id } = await under.images.create(owner, raw);
+  const data = Buffer.alloc(100_000, 'staged');
+  expect(await kindOf(begin(owner, id))).toBe('conflict');
+  await stage(owner, id, data);
+  expect(await under.images.show(owner, id)).toMatchObject({ status: 'uploading', sizeBytes: null, staged: { sizeBytes: data.length } });
+  expect(await kindOf(stage(owner, id, data))).toBe('conflict');
+  expect(await kindOf(upload(owner, id, data))).toBe('conflict');
+  await under.restart();
+  await begin(owner, id);
+  expect(await imported(owner, id)).toBe('active');
+  expect((await bytesOf(owner, id)).equals(data)).toBe(true);
+  const [task] = await under.images.imports.tasksOf(owner, id);
+  expect(task).toMatchObject({ status: 'success', imageId: id, requestId: owner.requestId, userId: owner.userId });
+  expect(await kindOf(begin(owner, id))).toBe('conflict');
+});
+
+test('an import of what is not the declared format fails, and the image is queued with nothing left', async () => {
+  const owner = callerOf(newProject());
+  const { id } = await under.images.create(owner, { ...raw, diskFormat: 'vmdk' });
+  await stage(owner, id, Buffer.alloc(5000, 'version=1\nRW 1 FLAT "/etc/passwd" 0\n'));
+  await begin(owner, id);
+  expect(await imported(owner, id)).toBe('queued');
+  const [task] = await under.images.imports.tasksOf(owner, id);
+  expect(task?.status).toBe('failure');
+  expect(task?.message).toContain('Image data is not acceptable');
+  expect((await under.images.show(owner, id)).staged).toBeNull();
+});
+
+test('an image without formats is not imported', async () => {
+  const owner = callerOf(newProject());
+  const { id } = await under.images.create(owner, { properties: {} });
+  await stage(owner, id, Buffer.alloc(10));
+  await expect(begin(owner, id)).rejects.toThrow("'container_format' needs to be set before import");
+});
+
+test('a staged image can be deleted', async () => {
+  const owner = callerOf(newProject());
+  const { id } = await under.images.create(owner, raw);
+  await stage(owner, id, Buffer.alloc(5000, 1));
+  await under.images.delete(owner, id);
+  for (const saga of await under.jobs.find(id)) await under.jobs.settled(saga.id);
+  expect(await kindOf(under.images.show(owner, id))).toBe('not-found');
+});
+
+test('an image is fetched from the web', async () => {
+  const owner = callerOf(newProject());
+  const { id } = await under.images.create(owner, raw);
+  served = Buffer.alloc(300_000, 'web');
+  await begin(owner, id, web.url);
+  expect(await imported(owner, id)).toBe('active');
+  expect((await bytesOf(owner, id)).equals(served)).toBe(true);
+});
+
+test('an address that is not allowed is refused at once', async () => {
+  const owner = callerOf(newProject());
+  const { id } = await under.images.create(owner, raw);
+  for (const uri of ['http://169.254.169.254/', 'file:///etc/passwd', 'http://127.0.0.1:1/'])
+    expect(await kindOf(begin(owner, id, uri))).toBe('bad-request');
+  expect((await under.images.show(owner, id)).status).toBe('queued');
+});
+
+test('a shared image is reached by its members, and listed when they accepted it', async () => {
+  const [owner, member, stranger] = [callerOf(newProject()), callerOf(newProject()), callerOf(newProject())];
+  const { members } = under.images;
+  const { id } = await under.images.create(owner, raw);
+  const project = member.projectId ?? '';
+  expect(await kindOf(under.images.show(member, id))).toBe('not-found');
+  expect(await kindOf(members.add(member, id, project))).toBe('not-found');
+  expect(await members.add(owner, id, project)).toMatchObject({ memberId: project, status: 'pending' });
+  expect(await kindOf(members.add(owner, id, project))).toBe('conflict');
+  expect((await under.images.show(member, id)).id).toBe(id);
+  expect(await kindOf(under.images.show(stranger, id))).toBe('not-found');
+  const listed = async (memberStatus: 'accepted' | 'pending' | 'all', visibility?: 'shared' | 'all') => {
+    const filters = {
+      hidden: false,
+      memberStatus,
+      tags: [],
+      texts: [],
+      numbers: [],
+      times: [],
+      properties: [],
+      ...(visibility && { visibility }),
+    };
+    const sort = [{ key: 'id', direction: 'asc' }] as const;
+    return (await under.images.list(member, { filters, sort, limit: 100, marker: undefined })).some((image) => image.id === id);
+  };
+  expect([await listed('accepted'), await listed('pending', 'shared'), await listed('all', 'all')]).toEqual([false, true, true]);
+  expect(await kindOf(members.setStatus(owner, id, project, 'accepted'))).toBe('forbidden');
+  expect(await kindOf(members.setStatus(member, id, 'nobody', 'accepted'))).toBe('not-found');
+  await members.setStatus(member, id, project, 'accepted');
+  expect([await listed('accepted'), await listed('pending')]).toEqual([true, false]);
+  expect(await kindOf(under.images.update(member, id, []))).toBe('forbidden');
+  expect(await kindOf(members.remove(member, id, project))).toBe('forbidden');
+  await members.remove(owner, id, project);
+  expect(await kindOf(members.remove(owner, id, project))).toBe('not-found');
+  expect(await listed('all')).toBe(false);
+});
+
+test('an image that is not shared has no members', async () => {
+  const owner = callerOf(newProject());
+  const { id } = await under.images.create(owner, { ...raw, visibility: 'private' });
+  expect(await kindOf(under.images.members.add(owner, id, 'someone'))).toBe('forbidden');
+  expect(await kindOf(under.images.members.list(owner, id))).toBe('forbidden');
+});
+
+test('limits of a project hold for images, their bytes and what is staged, also when two ask at once', async () => {
+  const owner = callerOf(newProject());
+  const limits = createImageLimitQuotas({ database: under.db.database });
+  const project = owner.projectId ?? '';
+  expect(await kindOf(limits.set(owner, project, { image_count_total: 1 }))).toBe('forbidden');
+  expect(await kindOf(limits.set(admin, project, { nonsense: 1 }))).toBe('bad-request');
+  await limits.set(admin, project, { image_count_total: 2, image_size_total: 1, image_stage_total: 0 });
+  const made = await Promise.allSettled([1, 2, 3].map(() => under.images.create(owner, raw)));
+  const ids = made.flatMap((result) => (result.status === 'fulfilled' ? [result.value.id] : []));
+  expect(ids).toHaveLength(2);
+  const [first = '', second = ''] = ids;
+  expect(await kindOf(stage(owner, first, Buffer.alloc(10)))).toBe('too-large');
+  await upload(owner, first, Buffer.alloc(600_000, 1));
+  expect(await kindOf(upload(owner, second, Buffer.alloc(600_000, 1)))).toBe('too-large');
+  expect((await under.images.show(owner, second)).status).toBe('queued');
+  expect(await under.images.usage(owner)).toMatchObject({
+    image_count_total: { limit: 2, usage: 2 },
+    image_size_total: { limit: 1, usage: 0 },
+  });
+});
