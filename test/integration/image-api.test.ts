@@ -122,6 +122,17 @@ test('discovery needs no token, and says the same as 300 and as 200', async () =
   expect((await call('GET', '/healthcheck', { token: '' })).status).toBe(200);
 });
 
+test('an empty id is unknown', async () => {
+  for (const [method, path] of [
+    ['GET', '/v2/images/'],
+    ['DELETE', '/v2/images/'],
+    ['GET', '/v2/images/?limit=1'],
+    ['GET', '/v2/metadefs/namespaces/'],
+  ] as const)
+    expect((await call(method, path)).status, path).toBe(404);
+  expect((await call('GET', '/v2/images?marker=/v2/x/')).status).toBe(400);
+});
+
 test('everything else needs one', async () => {
   for (const [method, path] of [
     ['GET', '/v2/images'],

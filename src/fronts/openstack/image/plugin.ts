@@ -1,7 +1,7 @@
 /** Image, version 2: what `/image` answers. */
 import type { FastifyInstance, FastifyPluginCallback, FastifyReply, FastifyRequest } from 'fastify';
 import type { ImagesService } from '../../../cloud/images/service.ts';
-import { badRequest, unsupportedMediaType } from '../../../lib/errors.ts';
+import { badRequest, notFound, unsupportedMediaType } from '../../../lib/errors.ts';
 import { authenticate, type TokenValidator } from '../shared/authentication.ts';
 import { answerWithGlanceErrors } from '../shared/glance-error.ts';
 import { acceptJson } from '../shared/json-parser.ts';
@@ -41,6 +41,10 @@ export function imageFront(app: FastifyInstance, options: ImageFrontOptions, don
   app.addHook('onRequest', async (request) => {
     // The SDK announces nothing at all with its uploads, and then shows the reason of a refusal only if it comes as a page.
     if (request.headers.accept === '') request.headers.accept = '*/*';
+  });
+  app.addHook('onRequest', async (request) => {
+    // An empty id is one that nothing has. The router would take the path for that of the list.
+    if (/^[^?]*\/v2\/[^?]+\/(?:\?|$)/.test(request.url)) throw notFound('The resource could not be found.');
   });
   answerWithGlanceErrors(app);
   serveDiscovery(app, options.publicUrl, [
