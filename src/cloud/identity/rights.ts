@@ -5,7 +5,6 @@
  */
 import { type Kysely, type RawBuilder, sql } from 'kysely';
 import type { Schema } from '../database/service.ts';
-import type { GrantTarget } from './entities.ts';
 
 type Expression = RawBuilder<unknown>;
 
@@ -44,13 +43,6 @@ export function heldRoles({ user, project, domain, system }: Place): RawBuilder<
     SELECT held.role_id FROM held JOIN roles r ON r.id = held.role_id WHERE r.domain_id IS NULL
   )`;
 }
-
-const placeOf = (userId: string, target: GrantTarget): Place => ({
-  user: sql`${userId}::text`,
-  project: sql`${target.kind === 'project' ? target.id : null}::text`,
-  domain: sql`${target.kind === 'domain' ? target.id : null}::text`,
-  system: sql`${target.kind === 'system'}::boolean`,
-});
 
 /**
  * Application credentials that hand on a role which their user does not have any more end: they must not come back to life when the

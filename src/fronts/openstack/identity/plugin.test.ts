@@ -357,7 +357,7 @@ describe('application credentials', () => {
     const created = await call('POST', path(), { application_credential: { name: 'ci', roles: [{ name: 'reader' }], expires_at } });
     expect(created.status).toBe(201);
     const { secret, ...shown } = created.json.application_credential;
-    expect(shown).toMatchObject({ name: 'ci', unrestricted: false, expires_at: `${expires_at}.000000Z`, roles: [{ name: 'reader' }] });
+    expect(shown).toMatchObject({ name: 'ci', unrestricted: false, expires_at: `${expires_at}.000000`, roles: [{ name: 'reader' }] });
     expect((await call('GET', `${path()}/${shown.id}`)).json.application_credential).toEqual(shown);
     expect((await call('GET', `${path()}?name=ci`)).json.application_credentials).toEqual([shown]);
 
