@@ -1,5 +1,5 @@
 /** The one port of the service: each API under its prefix, as a DevStack lays them out. */
-import fastify, { type FastifyBaseLogger, LogController } from 'fastify';
+import fastify, { type FastifyBaseLogger, type FastifyInstance, LogController, type RouteOptions } from 'fastify';
 import { nativeFront } from '../fronts/native/front.ts';
 import { healthRoutes } from '../fronts/native/health.ts';
 import { blockStorageFront } from '../fronts/openstack/block-storage/plugin.ts';
@@ -22,7 +22,19 @@ const pathParameterCharactersMax = 2048;
 const withoutJsonSuffix = (url: string): string => (url.startsWith('/volume/') ? url.replace(/\.json(?=\?|$)/, '') : url);
 
 export async function openFrontDoor({ config, cloud, log }: { config: Config; cloud: Cloud; log: FastifyBaseLogger }): Promise<FrontDoor> {
-  const { publicUrl } = config;
+  const app = buildFrontDoor({ publicUrl: config.publicUrl, cloud, log });
+  await app.listen({ host: config.listen.host, port: config.listen.port });
+  return { url: urlOf(app.server.address(), config.listen.host), close: () => app.close() };
+}
+
+/** All APIs, listening nowhere yet: they register themselves when it is made ready. `onRoute` hears of each route. */
+export function buildFrontDoor(options: {
+  publicUrl: Config['publicUrl'];
+  cloud: Cloud;
+  log: FastifyBaseLogger;
+  onRoute?: (route: RouteOptions) => void;
+}): FastifyInstance {
+  const { publicUrl, cloud, log, onRoute } = options;
   const app = fastify({
     loggerInstance: log,
     logController: new LogController({ disableRequestLogging: true }),
@@ -30,14 +42,14 @@ export async function openFrontDoor({ config, cloud, log }: { config: Config; cl
     routerOptions: { ignoreTrailingSlash: true, maxParamLength: pathParameterCharactersMax },
     rewriteUrl: ({ url }) => withoutJsonSuffix(url ?? '/'),
   });
-  await app.register(identityFront, { prefix: '/identity', identity: cloud.identity, publicUrl });
-  await app.register(blockStorageFront, { prefix: '/volume', ...cloud, publicUrl });
-  await app.register(computeFront, { prefix: '/compute', identity: cloud.identity, publicUrl });
-  await app.register(imageFront, { prefix: '/image', ...cloud, publicUrl });
-  await app.register(nativeFront, { prefix: '/api/v1', ...cloud, publicUrl });
+  if (onRoute !== undefined) app.addHook('onRoute', onRoute);
+  app.register(identityFront, { prefix: '/identity', identity: cloud.identity, publicUrl });
+  app.register(blockStorageFront, { prefix: '/volume', ...cloud, publicUrl });
+  app.register(computeFront, { prefix: '/compute', identity: cloud.identity, publicUrl });
+  app.register(imageFront, { prefix: '/image', ...cloud, publicUrl });
+  app.register(nativeFront, { prefix: '/api/v1', ...cloud, publicUrl });
   healthRoutes(app, cloud);
-  await app.listen({ host: config.listen.host, port: config.listen.port });
-  return { url: urlOf(app.server.address(), config.listen.host), close: () => app.close() };
+  return app;
 }
 
 function urlOf(address: ReturnType<ReturnType<typeof fastify>['server']['address']>, host: string): string {

@@ -1,0 +1,117 @@
+import fc from 'fast-check';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { type Answer, type Api, signIn } from '../support/api.ts';
+import { stillpoint } from '../support/clients.ts';
+import { type HostileRequest, hostileRequest, type RealIds } from '../support/hostile-requests.ts';
+import { allRoutes, type Route } from '../support/routes.ts';
+import { makeBackup, makeImage, makeSnapshot, makeVolume, mustBecomeQuiet } from '../support/scenario.ts';
+import { makeStateDir, removeStateDir, type ServiceUnderTest, startServiceUnderTest } from '../support/service.ts';
+
+/**
+ * Every route gets requests that are wrong in many ways, with an administrator's rights, so that nothing is refused before it is looked at. Each answer
+ * says what is wrong with the request and never that something is wrong with the service; and nothing is left half done.
+ * `STILLPOINT_TEST_SEED` repeats a run, `STILLPOINT_HOSTILE_REQUESTS` sets how many there are for each route.
+ */
+const seed = Number(process.env.STILLPOINT_TEST_SEED ?? Math.floor(Math.random() * 2 ** 31));
+const perRoute = Number(process.env.STILLPOINT_HOSTILE_REQUESTS ?? 20);
+const routesPerRound = 25;
+
+/** Answers for a cloud that does not have something, or not now. */
+const honest = new Set([501, 503]);
+/** What would shut the test itself out: the built-in domain and the administrator are never touched. */
+const isLocal = ({ pattern }: Route): boolean => !pattern.endsWith('/auth/tokens');
+
+let stateDir: string;
+let service: ServiceUnderTest;
+let api: Api;
+
+beforeAll(async () => {
+  stateDir = await makeStateDir();
+  service = await startServiceUnderTest(stateDir);
+  api = await signIn(service);
+  const unlimited = { volumes: -1, snapshots: -1, gigabytes: -1, backups: -1, backup_gigabytes: -1 };
+  await api.volume('PUT', `/os-quota-sets/${api.projectId}`, { quota_set: unlimited });
+});
+afterAll(async () => {
+  await service?.stop();
+  await removeStateDir(stateDir);
+});
+
+it('is never answered with an error of the service, and leaves nothing half done', { timeout: 15 * 60_000 }, async () => {
+  const routes =
+    fc.sample(fc.shuffledSubarray(await uniqueRoutes(), { minLength: (await uniqueRoutes()).length }), { seed, numRuns: 1 })[0] ?? [];
+  const faults: string[] = [];
+  const answers = new Map<number, number>();
+  for (let from = 0; from < routes.length; from += routesPerRound) {
+    // Things go away in a round: the next one gets others.
+    const realIds = await makeThings();
+    const requests = routes
+      .slice(from, from + routesPerRound)
+      .flatMap((route, at) => fc.sample(hostileRequest(route, realIds), { seed: seed + from + at, numRuns: perRoute }));
+    for (const request of requests) {
+      const answer = await send(request);
+      answers.set(answer.status, (answers.get(answer.status) ?? 0) + 1);
+      if (answer.status >= 500 && !honest.has(answer.status))
+        faults.push(
+          `${request.method} ${request.path.slice(0, 200)} ${JSON.stringify(request.headers)} ${request.body?.slice(0, 400)}\n  ${answer.status} ${answer.text.slice(0, 200)}`,
+        );
+    }
+  }
+  const told = [...answers].sort(([a], [b]) => a - b).map(([status, count]) => `${count} x ${status}`);
+  process.stdout.write(`hostile requests to ${routes.length} routes, answered ${told.join(', ')}; STILLPOINT_TEST_SEED=${seed}\n`);
+  expect([...answers.keys()].some((status) => status < 300)).toBe(true);
+  expect(faults.join('\n')).toBe('');
+  await mustBecomeQuiet(api);
+  const errors = service
+    .log()
+    .split('\n')
+    .filter((line) => line.includes('"level":50'));
+  expect(errors.join('\n')).toBe('');
+  const checked = await stillpoint(service, 'doctor', '--disks');
+  expect([checked.code, checked.stdout]).toEqual([0, expect.any(String)]);
+});
+
+/** The paths with and without a project are the same handlers: both are kept for few. */
+async function uniqueRoutes(): Promise<Route[]> {
+  const routes = (await allRoutes()).filter(isLocal);
+  return routes.filter(
+    ({ method, pattern }) => method !== 'HEAD' && (!pattern.includes('/:projectId/') || pattern.endsWith('/:projectId/volumes')),
+  );
+}
+
+async function makeThings(): Promise<RealIds> {
+  const volumeId = await makeVolume(api, {});
+  const [snapshotId, backupId] = [await makeSnapshot(api, volumeId), await makeBackup(api, volumeId)];
+  const queued = await api.image('POST', '/images', { name: 'queued', disk_format: 'raw', container_format: 'bare' });
+  const types: Answer = await api.volume('GET', '/types');
+  const { id: projectId } = await identity('projects', 'project');
+  const { id: userId } = await identity('users', 'user', { default_project_id: projectId });
+  return {
+    projectId: [api.projectId],
+    volumes: [volumeId, await makeVolume(api, { snapshot_id: snapshotId })],
+    snapshots: [snapshotId],
+    backups: [backupId],
+    images: [await makeImage(api, 'image', Buffer.alloc(4096, 1)), queued.id],
+    types: types.volume_types.map(({ id }: Answer) => id),
+    'os-quota-sets': [api.projectId, projectId],
+    'os-quota-class-sets': ['default'],
+    metadata: ['key'],
+    projects: [projectId],
+    users: [userId],
+    roles: [(await identity('roles', 'role')).id],
+    domains: [(await identity('domains', 'domain')).id],
+  };
+}
+
+async function identity(collection: string, noun: string, extra: object = {}): Promise<Answer> {
+  const reply = await api.raw('POST', `/identity/v3/${collection}`, { [noun]: { name: `hostile-${Math.random()}`, ...extra } });
+  if (reply.status !== 201) throw new Error(`${collection}: ${reply.status} ${JSON.stringify(reply.body)}`);
+  return reply.body[noun];
+}
+
+async function send({ method, path, headers, body }: HostileRequest): Promise<{ status: number; text: string }> {
+  const init: RequestInit = { method, headers: { 'x-auth-token': api.token, ...headers }, signal: AbortSignal.timeout(30_000) };
+  if (body !== undefined) init.body = body;
+  const reply = await fetch(`${service.url}${path}`, init);
+  return { status: reply.status, text: await reply.text() };
+}

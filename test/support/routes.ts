@@ -1,0 +1,26 @@
+/** The routes of the service's APIs, as they register themselves: for tests that go through all of them. */
+import pino from 'pino';
+import type { Cloud } from '../../src/main/compose.ts';
+import { buildFrontDoor } from '../../src/main/front-door.ts';
+
+export interface Route {
+  readonly method: string;
+  /** As the router knows it: `/volume/v3/:projectId/volumes/:id`. */
+  readonly pattern: string;
+}
+
+export async function allRoutes(): Promise<Route[]> {
+  const routes: Route[] = [];
+  const onRoute = ({ method, url }: { method: string | string[]; url: string }): void => {
+    for (const one of [method].flat()) routes.push({ method: one, pattern: url });
+  };
+  const app = buildFrontDoor({ publicUrl: undefined, cloud: cloudWithNothing, log: pino({ level: 'silent' }), onRoute });
+  await app.ready();
+  await app.close();
+  return routes;
+}
+
+/** Stands for each part of a cloud as long as none of it is called: the fronts only take it apart. */
+const nothing: object = new Proxy({}, { get: () => nothing });
+const names = ['identity', 'quotas', 'disks', 'volumes', 'snapshots', 'backups', 'images', 'jobs', 'reconciler', 'status', 'space'];
+const cloudWithNothing = Object.fromEntries(names.map((name) => [name, nothing])) as unknown as Cloud;
