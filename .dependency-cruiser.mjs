@@ -6,7 +6,21 @@
 const floors = ['lib', 'engine', 'cloud', 'fronts', 'main'];
 
 /** Inside cloud/ a folder uses earlier ones only. */
-const cloudOrder = ['database', 'jobs', 'events', 'identity', 'quotas', 'disks', 'volumes', 'snapshots', 'images', 'backups'];
+const cloudOrder = [
+  'database',
+  'jobs',
+  'events',
+  'identity',
+  'quotas',
+  'messages',
+  'hosts',
+  'volume-types',
+  'disks',
+  'volumes',
+  'snapshots',
+  'images',
+  'backups',
+];
 
 /** What a folder of cloud/ shows to its neighbours beside `service.ts` and `contract.ts`: types and pure rules, no rows and no effects. */
 const cloudDoors = [

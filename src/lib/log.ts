@@ -1,5 +1,7 @@
 /** The part of a structured logger that the product uses; pino's loggers fit. */
 export interface Log {
+  /** What is said from which importance on; can be changed while the service runs. */
+  level?: string;
   debug(fields: object, message: string): void;
   info(fields: object, message: string): void;
   warn(fields: object, message: string): void;

@@ -6,14 +6,17 @@ import type { ConnectionTarget, Database } from '../cloud/database/service.ts';
 import { createReconciler } from '../cloud/disks/reconcile.ts';
 import { createDiskChecks } from '../cloud/disks/reconcile-service.ts';
 import { createDisksService } from '../cloud/disks/service.ts';
+import { createHosts } from '../cloud/hosts/service.ts';
 import { createIdentityService } from '../cloud/identity/service.ts';
 
 import { defaultImageLimits } from '../cloud/images/deps.ts';
 import { createImagesService } from '../cloud/images/service.ts';
 import { openJobs } from '../cloud/jobs/service.ts';
 import { createImageLimitQuotas } from '../cloud/quotas/image-limits.ts';
+import { createMessages, tellingUsers } from '../cloud/messages/service.ts';
 import { createQuotas } from '../cloud/quotas/service.ts';
 import { createSnapshotPorts, createSnapshotsService } from '../cloud/snapshots/service.ts';
+import { createVolumeTypes } from '../cloud/volume-types/service.ts';
 import { createVolumesService, type ImageSources } from '../cloud/volumes/service.ts';
 import { createConfinement } from '../engine/confinement/run-confined.ts';
 import { createImageIntake } from '../engine/image-intake/intake.ts';
@@ -59,11 +62,17 @@ export async function composeCloud({ config, paths, database, connection, ballas
   const mover = createDataMover({ entryPath: join(import.meta.dirname, 'data-mover.ts'), execArgv: moverOptions, log });
   const freeBytes = () => backend.freeBytes();
 
-  const jobs = await openJobs({ database, connection, log });
+  const jobs = tellingUsers(await openJobs({ database, connection, log }), { database });
   const { lockout } = config;
   const identity = createIdentityService({ database, clock, lockout, sealingKey });
   const quotas = createQuotas({ database });
   const imageLimits = createImageLimitQuotas({ database });
+  const capacity = async () => {
+    const { capacityBytes, availableBytes } = await space.figures(paths.volumes);
+    return { totalBytes: capacityBytes, freeBytes: availableBytes };
+  };
+  const hosts = createHosts({ database, capacity, version: productVersion(), log, clock });
+  const volumeTypes = createVolumeTypes({ database, quotas });
   const disks = createDisksService({ database, backend, log });
   // Volumes come before images and snapshots, which need them; so volumes know those by their ports.
   const imageSources: ImageSources = { sourceFor: (...request) => images.sources.sourceFor(...request) };
@@ -73,6 +82,8 @@ export async function composeCloud({ config, paths, database, connection, ballas
     jobs,
     quotas,
     disks,
+    types: volumeTypes.choice,
+    placement: hosts.placement,
     images: imageSources,
     snapshots: snapshotPorts,
     availabilityZone,
@@ -87,6 +98,7 @@ export async function composeCloud({ config, paths, database, connection, ballas
     quotas,
     disks,
     mover,
+    placement: hosts.placement,
     volumes: volumes.forBackups,
     snapshots: snapshots.forBackups,
     cacheRoot: join(paths.root, 'cache'),
@@ -109,6 +121,9 @@ export async function composeCloud({ config, paths, database, connection, ballas
     identity,
     quotas,
     imageLimits,
+    hosts,
+    volumeTypes,
+    messages: createMessages({ database }),
     volumes,
     snapshots,
     images,

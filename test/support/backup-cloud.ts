@@ -7,10 +7,13 @@ import type { Backup } from '../../src/cloud/backups/backup.ts';
 import type { CreateBackupOrder } from '../../src/cloud/backups/orders.ts';
 import { type BackupsService, createBackupsService } from '../../src/cloud/backups/service.ts';
 import { createDisksService, type RunningDisks } from '../../src/cloud/disks/service.ts';
+import { createHosts, type HostsService } from '../../src/cloud/hosts/service.ts';
 import type { Caller } from '../../src/cloud/identity/caller.ts';
 import { type Jobs, openJobs as openRealJobs } from '../../src/cloud/jobs/service.ts';
+import { createMessages, type MessagesService, tellingUsers } from '../../src/cloud/messages/service.ts';
 import { createQuotas, type Quotas } from '../../src/cloud/quotas/service.ts';
 import { createSnapshotPorts, createSnapshotsService, type Snapshot, type SnapshotsService } from '../../src/cloud/snapshots/service.ts';
+import { createVolumeTypes, type VolumeTypesService } from '../../src/cloud/volume-types/service.ts';
 import { createVolumesService, type Volume, type VolumesService } from '../../src/cloud/volumes/service.ts';
 import { createConfinement } from '../../src/engine/confinement/run-confined.ts';
 import type { SpaceAccount } from '../../src/engine/space/contract.ts';
@@ -46,6 +49,9 @@ export interface BackupCloud {
   readonly backend: LayeredFiles;
   readonly disks: RunningDisks;
   readonly quotas: Quotas;
+  readonly hosts: HostsService;
+  readonly messages: MessagesService;
+  readonly volumeTypes: VolumeTypesService;
   readonly volumes: VolumesService;
   readonly snapshots: SnapshotsService;
   readonly backups: BackupsService;
@@ -104,11 +110,16 @@ export async function startBackupCloud(options: BackupCloudOptions = {}): Promis
   const ownMover = options.mover ?? createDataMover({ entryPath: dataMoverEntry, log });
   const restores: RestoreOntoOutcome[] = [];
   const mover = noting(ownMover, outcomes, restores);
-  const jobs = await (options.openJobs ?? openRealJobs)({ database, connection: held.connection, log, stopGraceMs: 5_000 });
+  const jobs = tellingUsers(await (options.openJobs ?? openRealJobs)({ database, connection: held.connection, log, stopGraceMs: 5_000 }), {
+    database,
+  });
   const quotas = createQuotas({ database });
   const disks = createDisksService({ database, backend, log });
   const images = { sourceFor: () => Promise.reject(new Error('there are no images here')) };
-  const common = { database, jobs, quotas, disks, availabilityZone: 'nova', log };
+  const hosts = createHosts({ database, capacity: async () => ({ totalBytes: 2 ** 40, freeBytes: 2 ** 39 }), version: 'test', log });
+  const volumeTypes = createVolumeTypes({ database, quotas });
+  const { placement } = hosts;
+  const common = { database, jobs, quotas, disks, types: volumeTypes.choice, placement, availabilityZone: 'nova', log };
   const volumes = createVolumesService({ ...common, images, snapshots: createSnapshotPorts({ disks }) });
   const snapshots = createSnapshotsService({ ...common, volumes: volumes.forSnapshots });
   const backups = createBackupsService({
@@ -144,6 +155,9 @@ export async function startBackupCloud(options: BackupCloudOptions = {}): Promis
     backend,
     disks,
     quotas,
+    hosts,
+    messages: createMessages({ database }),
+    volumeTypes,
     volumes,
     snapshots,
     backups,

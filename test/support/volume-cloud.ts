@@ -4,10 +4,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { createDisksService, type RunningDisks } from '../../src/cloud/disks/service.ts';
+import { createHosts, type HostsService } from '../../src/cloud/hosts/service.ts';
 import type { Caller } from '../../src/cloud/identity/caller.ts';
 import { type Jobs, openJobs as openRealJobs } from '../../src/cloud/jobs/service.ts';
 import { createQuotas, type Quotas } from '../../src/cloud/quotas/service.ts';
 import { createSnapshotPorts, createSnapshotsService, type Snapshot, type SnapshotsService } from '../../src/cloud/snapshots/service.ts';
+import { createVolumeTypes, type VolumeTypesService } from '../../src/cloud/volume-types/service.ts';
 import { type CreateVolumeOrder, createVolumesService, type Volume, type VolumesService } from '../../src/cloud/volumes/service.ts';
 import { createConfinement } from '../../src/engine/confinement/run-confined.ts';
 import { createSpaceAccount } from '../../src/engine/space/space-account.ts';
@@ -20,6 +22,8 @@ export interface VolumeCloud {
   readonly jobs: Jobs;
   readonly disks: RunningDisks;
   readonly quotas: Quotas;
+  readonly hosts: HostsService;
+  readonly volumeTypes: VolumeTypesService;
   readonly volumes: VolumesService;
   readonly snapshots: SnapshotsService;
   /** The row at once, without waiting. */
@@ -70,7 +74,10 @@ export async function startVolumeCloud(options: { openJobs?: typeof openRealJobs
   const quotas = createQuotas({ database });
   const disks = createDisksService({ database, backend, log });
   const images = { sourceFor: () => Promise.reject(new Error('there are no images here')) };
-  const common = { database, jobs, quotas, disks, availabilityZone: 'nova', log };
+  const hosts = createHosts({ database, capacity: async () => ({ totalBytes: 2 ** 40, freeBytes: 2 ** 39 }), version: 'test', log });
+  const volumeTypes = createVolumeTypes({ database, quotas });
+  const { placement } = hosts;
+  const common = { database, jobs, quotas, disks, types: volumeTypes.choice, placement, availabilityZone: 'nova', log };
   const volumes = createVolumesService({ ...common, images, snapshots: createSnapshotPorts({ disks }) });
   const snapshots = createSnapshotsService({ ...common, volumes: volumes.forSnapshots });
   await jobs.startWorking();
@@ -94,6 +101,8 @@ export async function startVolumeCloud(options: { openJobs?: typeof openRealJobs
     jobs,
     disks,
     quotas,
+    hosts,
+    volumeTypes,
     volumes,
     snapshots,
     order,

@@ -65,7 +65,7 @@ export async function beginCreate(
     incremental: order.incremental,
     availabilityZone: order.availabilityZone,
   };
-  await deps.jobs.start(tx, { kind: createKind, subjectId: backupId, projectId: caller.projectId, input });
+  await deps.jobs.start(tx, { kind: createKind, subjectId: backupId, projectId: caller.projectId, input, requestId: caller.requestId });
   return backupId;
 }
 

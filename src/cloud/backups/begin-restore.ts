@@ -45,7 +45,7 @@ export async function beginRestore(
     pointId: newId(),
     topLayerId: newId(),
   };
-  await deps.jobs.start(tx, { kind: restoreKind, subjectId: backup.id, projectId: caller.projectId, input });
+  await deps.jobs.start(tx, { kind: restoreKind, subjectId: backup.id, projectId: caller.projectId, input, requestId: caller.requestId });
   return { backupId: backup.id, volumeId: volume.id, volumeName: volume.name ?? '' };
 }
 

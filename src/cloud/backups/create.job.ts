@@ -1,6 +1,7 @@
 /**
  * Creating a backup: a moment of the disk becomes a commit in the repository.
  *
+ *   schedule  somebody takes backups, where this one was asked to live
  *   freeze    a hidden point of the volume is made and held (milliseconds), or the snapshot's point is held; from here on the volume may
  *             change as it likes, and the backup holds what the disk held at this moment
  *   transfer  the data mover reads the point and writes packs and, last of all, one commit. A request for an incremental reads only what changed
@@ -26,6 +27,7 @@ import { inTurns } from '../../lib/steps.ts';
 import type { Database, Timestamp } from '../database/service.ts';
 import type { DisksService } from '../disks/contract.ts';
 import type { Events } from '../events/service.ts';
+import type { Placement } from '../hosts/service.ts';
 import type { SagaDefinition, SagaFailure, StepContext } from '../jobs/saga.ts';
 import type { Jobs } from '../jobs/service.ts';
 import type { SnapshotsForBackups } from '../snapshots/contract.ts';
@@ -67,6 +69,7 @@ export interface CreateJobDeps {
   readonly snapshots: SnapshotsForBackups;
   readonly repositories: Repositories;
   readonly space: SpaceAccount;
+  readonly placement: Pick<Placement, 'takesBackups'>;
   readonly events: Pick<Events, 'record'>;
   readonly availabilityZone: string;
   readonly log: Log;
@@ -95,6 +98,7 @@ export function createBackupSaga(deps: CreateJobDeps): SagaDefinition<CreateInpu
     kind: createKind,
     concurrency: createsMax,
     steps: [
+      { name: 'schedule', run: (context) => schedule(deps, context), undo: { notNeeded: 'It only looks.' } },
       { name: 'freeze', run: (context) => freeze(deps, context), undo: (context) => releasePoint(deps, context) },
       {
         name: 'transfer',
@@ -114,11 +118,14 @@ export function createBackupSaga(deps: CreateJobDeps): SagaDefinition<CreateInpu
   };
 }
 
+async function schedule(deps: CreateJobDeps, { input }: Context): Promise<undefined> {
+  const inOurZone = input.availabilityZone === null || input.availabilityZone === deps.availabilityZone;
+  if (inOurZone && (await deps.placement.takesBackups(deps.database.sql))) return;
+  throw new Error('Service not found for creating backup.');
+}
+
 async function freeze(deps: CreateJobDeps, context: Context): Promise<undefined> {
   const { input } = context;
-  if (input.availabilityZone !== null && input.availabilityZone !== deps.availabilityZone) {
-    throw new Error('Service not found for creating backup.');
-  }
   const repository = await deps.repositories.addressOf(input.repositoryId);
   await explained(context.signal, () => requireSpaceIn(deps.space, repository));
   if (input.snapshotId !== null) {

@@ -8,6 +8,7 @@ import type { ListQuery } from '../database/lists.ts';
 import type { Database, StringMap, Tx } from '../database/service.ts';
 import type { DisksService } from '../disks/contract.ts';
 import { createEvents } from '../events/service.ts';
+import type { Placement } from '../hosts/service.ts';
 import type { Caller } from '../identity/caller.ts';
 import { type Action, authorise, canSee } from '../identity/policy.ts';
 import type { Jobs } from '../jobs/service.ts';
@@ -35,6 +36,7 @@ export interface BackupsDeps {
   readonly volumes: VolumesForBackups;
   readonly snapshots: SnapshotsForBackups;
   readonly mover: DataMover;
+  readonly placement: Placement;
   readonly availabilityZone: string;
   /** The folder of this machine in which each repository gets one for what can be derived anew. */
   readonly cacheRoot: string;
@@ -141,7 +143,8 @@ export function createBackupsService(deps: BackupsDeps): BackupsService {
       database.transact(async (tx) => {
         const backup = await getLocked(tx, caller, id, 'backup:delete');
         if (!can.delete(backup)) throw badRequest('Invalid backup: Backup status must be available or error');
-        await beginDelete(deps, tx, backup, 'deleteBegun');
+        await deps.placement.requireBackups(tx.sql);
+        await beginDelete(deps, tx, caller, backup, 'deleteBegun');
       }),
 
     forceDelete: (caller, id) =>
@@ -149,7 +152,8 @@ export function createBackupsService(deps: BackupsDeps): BackupsService {
         const backup = await getLocked(tx, caller, id, 'backup:force_delete');
         // Asked twice: the first one is at work.
         if (!can.forceDelete(backup)) return;
-        await beginDelete(deps, tx, backup, 'forceDeleteBegun');
+        await deps.placement.requireBackups(tx.sql);
+        await beginDelete(deps, tx, caller, backup, 'forceDeleteBegun');
       }),
 
     resetStatus: (caller, id, status) =>
@@ -165,7 +169,13 @@ function projectOf(caller: Caller): string {
   return caller.projectId;
 }
 
-async function beginDelete(deps: BackupsDeps, tx: Tx, backup: Backup, transition: 'deleteBegun' | 'forceDeleteBegun'): Promise<void> {
+async function beginDelete(
+  deps: BackupsDeps,
+  tx: Tx,
+  { requestId }: Caller,
+  backup: Backup,
+  transition: 'deleteBegun' | 'forceDeleteBegun',
+): Promise<void> {
   if (await hasChildren(tx.sql, backup.id)) throw badRequest('Invalid backup: Incremental backups exist for this backup.');
   await move(tx.sql, backup.id, transition);
   if (backup.status === 'creating') {
@@ -177,7 +187,7 @@ async function beginDelete(deps: BackupsDeps, tx: Tx, backup: Backup, transition
   // From this moment no new incremental starts from the commit that is about to die.
   if (backup.session !== null) await deps.disks.forgetSession(tx, backup.session);
   const input: DeleteInput = { backupId: backup.id };
-  await deps.jobs.start(tx, { kind: deleteKind, subjectId: backup.id, projectId: backup.projectId, input });
+  await deps.jobs.start(tx, { kind: deleteKind, subjectId: backup.id, projectId: backup.projectId, input, requestId });
 }
 
 async function resetStatus(deps: BackupsDeps, tx: Tx, backup: Backup, status: 'available' | 'error'): Promise<void> {

@@ -217,6 +217,7 @@ export interface SagasTable {
   owner: number | null;
   epoch: Generated<number>;
   progress: NullableJsonColumn<{ readonly doneBytes: number; readonly totalBytes: number }>;
+  request_id: string | null;
   created_at: DefaultedTimestamp;
   updated_at: DefaultedTimestamp;
 }
@@ -270,8 +271,60 @@ export interface VolumeTypesTable {
   description: string | null;
   is_public: Generated<boolean>;
   extra_specs: DefaultedJsonColumn<StringMap>;
+  qos_specs_id: string | null;
   created_at: DefaultedTimestamp;
   updated_at: Timestamp | null;
+}
+
+export interface VolumeTypeAccessTable {
+  volume_type_id: string;
+  project_id: string;
+}
+
+export interface VolumeTypeEncryptionTable {
+  volume_type_id: string;
+  encryption_id: string;
+  provider: string;
+  control_location: 'front-end' | 'back-end';
+  cipher: string | null;
+  key_size: number | null;
+  created_at: DefaultedTimestamp;
+  updated_at: Timestamp | null;
+}
+
+export interface QosSpecsTable {
+  id: string;
+  name: string;
+  consumer: 'back-end' | 'front-end' | 'both';
+  specs: DefaultedJsonColumn<StringMap>;
+  created_at: DefaultedTimestamp;
+  updated_at: Timestamp | null;
+}
+
+export interface DefaultVolumeTypesTable {
+  project_id: string;
+  volume_type_id: string;
+}
+
+export interface ServiceStatesTable {
+  host: string;
+  binary_name: string;
+  disabled: Generated<boolean>;
+  disabled_reason: string | null;
+  frozen: Generated<boolean>;
+}
+
+export interface MessagesTable {
+  id: string;
+  project_id: string;
+  request_id: string | null;
+  resource_type: 'VOLUME' | 'VOLUME_SNAPSHOT' | 'VOLUME_BACKUP';
+  resource_uuid: string;
+  action_id: string;
+  detail_id: string;
+  message_level: Generated<string>;
+  created_at: DefaultedTimestamp;
+  expires_at: Timestamp;
 }
 
 export interface VolumesTable {
@@ -482,6 +535,12 @@ export interface Schema {
   point_holds: PointHoldsTable;
   point_roots: PointRootsTable;
   volume_types: VolumeTypesTable;
+  volume_type_access: VolumeTypeAccessTable;
+  volume_type_encryption: VolumeTypeEncryptionTable;
+  qos_specs: QosSpecsTable;
+  default_volume_types: DefaultVolumeTypesTable;
+  service_states: ServiceStatesTable;
+  messages: MessagesTable;
   volumes: VolumesTable;
   volume_attachments: VolumeAttachmentsTable;
   volume_exports: VolumeExportsTable;

@@ -22,6 +22,8 @@ export interface SagaOrder<Input extends Json = Json> {
   /** Holds every id that the saga will make, so that its steps can repeat. */
   readonly input: Input;
   readonly sagaId?: string;
+  /** Of the request that asked for it: what users are told of a failure names it. */
+  readonly requestId?: string;
 }
 
 /** A saga as progress views show it. */
@@ -100,7 +102,8 @@ export async function openJobs(options: JobsOptions): Promise<Jobs> {
     const input = JSON.parse(JSON.stringify(order.input)) as Json;
     const owner = working ? (runner.ownerFor(order.kind) ?? null) : null;
     const step = definition.steps[0]?.name ?? null;
-    await insertSaga(tx, { id, kind: order.kind, subjectId: order.subjectId, projectId: order.projectId, input, step, owner });
+    const { kind, subjectId, projectId, requestId = null } = order;
+    await insertSaga(tx, { id, kind, subjectId, projectId, requestId, input, step, owner });
     // One that this process runs needs no entry: should this process die, the others find its row by themselves.
     if (owner === null) await queue.send(tx, id, working ? queueDelaySeconds : 0);
     tx.afterCommit(() => {

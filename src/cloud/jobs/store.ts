@@ -73,6 +73,7 @@ export interface NewSaga {
   readonly subjectId: string;
   readonly projectId: string | null;
   readonly input: Json;
+  readonly requestId: string | null;
   readonly step: string | null;
   /** Null: whoever finds it first takes it. */
   readonly owner: number | null;
@@ -87,6 +88,7 @@ export async function insertSaga(tx: Tx, saga: NewSaga): Promise<void> {
       subject_id: saga.subjectId,
       project_id: saga.projectId,
       input: json(saga.input),
+      request_id: saga.requestId,
       step: saga.step,
       status: saga.owner === null ? 'pending' : 'running',
       owner: saga.owner,

@@ -21,7 +21,7 @@ const fixedDefaults = {
 } as const;
 
 /** Counted for each volume type on its own: `volumes_<type>`. */
-const perTypeKeys = ['volumes', 'gigabytes', 'snapshots'] as const;
+export const perTypeKeys = ['volumes', 'gigabytes', 'snapshots'] as const;
 
 /** All keys that exist while these volume types do, with their built-in limits. */
 export function builtInLimits(typeNames: readonly string[]): QuotaLimits {

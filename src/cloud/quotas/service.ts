@@ -9,7 +9,17 @@ import type { Caller } from '../identity/caller.ts';
 import { authorise } from '../identity/policy.ts';
 import { builtInLimits, type QuotaLimits, type QuotaUse, unlimited, usageByKey } from './keys.ts';
 import { badKeys, badLimit, belowUsage, refusalOf } from './refusals.ts';
-import { defaultsOwner, deleteLimits, lockProject, readLimits, readTypeNames, readUsage, writeLimits } from './store.ts';
+import {
+  defaultsOwner,
+  deleteLimits,
+  dropTypeLimits,
+  lockProject,
+  readLimits,
+  readTypeNames,
+  readUsage,
+  renameTypeLimits,
+  writeLimits,
+} from './store.ts';
 
 export type { QuotaLimits, QuotaUse } from './keys.ts';
 
@@ -31,6 +41,11 @@ export interface Quotas {
   /** What projects without limits of their own have. */
   defaults(caller: Caller): Promise<QuotaLimits>;
   setDefaults(caller: Caller, limits: QuotaLimits): Promise<QuotaLimits>;
+
+  /** Limits on a volume type go with its name: of every project, and the defaults. */
+  renameType(tx: Tx, oldName: string, newName: string): Promise<void>;
+  /** A later type of the same name is another one. */
+  dropType(tx: Tx, name: string): Promise<void>;
 }
 
 const limitMax = 2 ** 31 - 1;
@@ -93,6 +108,9 @@ export function createQuotas(deps: { database: Database }): Quotas {
         return effectiveLimits(tx.sql, defaultsOwner);
       });
     },
+
+    renameType: renameTypeLimits,
+    dropType: dropTypeLimits,
   };
 }
 

@@ -7,7 +7,7 @@
 import { type Kysely, sql } from 'kysely';
 import type { Schema } from '../database/schema.ts';
 import type { Tx } from '../database/service.ts';
-import type { ProjectUsage, QuotaLimits, TypeUsage } from './keys.ts';
+import { type ProjectUsage, perTypeKeys, type QuotaLimits, type TypeUsage } from './keys.ts';
 
 /** The key space of two-number advisory locks that quotas use. */
 const lockSpace = 0x5350;
@@ -59,6 +59,22 @@ export async function writeLimits(tx: Tx, owner: string, limits: QuotaLimits): P
       conflict.columns(['project_id', 'resource']).doUpdateSet((eb) => ({ hard_limit: eb.ref('excluded.hard_limit') })),
     )
     .execute();
+}
+
+const keysOf = (typeName: string): string[] => perTypeKeys.map((key) => `${key}_${typeName}`);
+
+/** Limits on a type go with its name: of every project, and the defaults. */
+export async function renameTypeLimits(tx: Tx, oldName: string, newName: string): Promise<void> {
+  await dropTypeLimits(tx, newName);
+  for (const key of perTypeKeys) {
+    const renamed = { resource: `${key}_${newName}` };
+    await tx.sql.updateTable('quota_limits').set(renamed).where('resource', '=', `${key}_${oldName}`).execute();
+  }
+}
+
+/** A later type of the same name is another one. */
+export async function dropTypeLimits(tx: Tx, typeName: string): Promise<void> {
+  await tx.sql.deleteFrom('quota_limits').where('resource', 'in', keysOf(typeName)).execute();
 }
 
 export async function deleteLimits(tx: Tx, owner: string): Promise<void> {

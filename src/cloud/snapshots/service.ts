@@ -98,12 +98,12 @@ export function createSnapshotsService(deps: SnapshotsDeps): SnapshotsService {
         await updateSnapshot(tx.sql, id, { metadata });
         return metadata;
       }),
-    delete: (caller, id) => locked(caller, id, 'snapshot:delete', (tx, snapshot) => beginDelete(deps, tx, snapshot, 'deleteBegun')),
+    delete: (caller, id) => locked(caller, id, 'snapshot:delete', (tx, snapshot) => beginDelete(deps, tx, caller, snapshot, 'deleteBegun')),
     revert: (caller, order) => database.transact((tx) => beginRevert(deps, tx, caller, order)),
     forceDelete: (caller, id) =>
       locked(caller, id, 'snapshot:force_delete', async (tx, snapshot) => {
         await jobs.requestCancel(tx, id);
-        await beginDelete(deps, tx, snapshot, 'forceDeleteBegun');
+        await beginDelete(deps, tx, caller, snapshot, 'forceDeleteBegun');
       }),
     resetStatus: (caller, id, status) =>
       locked(caller, id, 'snapshot:reset_status', async (tx) => {
@@ -139,13 +139,14 @@ async function beginCreate(deps: SnapshotsDeps, tx: Tx, caller: Caller, order: C
   const { name, description, metadata } = order;
   await insertSnapshot(tx.sql, { id, projectId, userId: caller.userId, volumeId, name, description, sizeGib, metadata });
   const input: CreateInput = { snapshotId: id, volumeId, pointId: newId(), topLayerId: newId() };
-  await deps.jobs.start(tx, { kind: createKind, subjectId: id, projectId, input });
+  await deps.jobs.start(tx, { kind: createKind, subjectId: id, projectId, input, requestId: caller.requestId });
   return (await findSnapshot(tx.sql, id)) as Snapshot;
 }
 
 async function beginDelete(
   { jobs }: Pick<SnapshotsDeps, 'jobs'>,
   tx: Tx,
+  { requestId }: Caller,
   { id, projectId }: Snapshot,
   name: Extract<TransitionName, 'deleteBegun' | 'forceDeleteBegun'>,
 ): Promise<void> {
@@ -153,7 +154,7 @@ async function beginDelete(
     throw badRequest('Invalid snapshot: Snapshot status must be available or error and must not be part of a group.');
   }
   const input: DeleteInput = { snapshotId: id };
-  await jobs.start(tx, { kind: deleteKind, subjectId: id, projectId, input });
+  await jobs.start(tx, { kind: deleteKind, subjectId: id, projectId, input, requestId });
 }
 
 function createForBackups({ volumes }: Pick<SnapshotsDeps, 'volumes'>): SnapshotsForBackups {

@@ -6,17 +6,20 @@ import type { Caller } from '../identity/caller.ts';
 import type { Action } from '../identity/policy.ts';
 import type { Jobs } from '../jobs/service.ts';
 import type { Quotas } from '../quotas/service.ts';
+import type { TypeChoice } from '../volume-types/service.ts';
 import { lockedVolume } from './access.ts';
 import type { Volume } from './contract.ts';
 import { type ExtendInput, extendKind } from './extend.job.ts';
 import { volumeSizeGibMax } from './sizes.ts';
 import { isVolumeStatus, type VolumeStatus } from './states.ts';
 import { deleteAttachments, findVolume, move, setStatus, updateVolume, type VolumeChanges } from './store.ts';
+import { checkSizeOfType } from './type-limits.ts';
 
 export interface ChangesDeps {
   readonly database: Database;
   readonly jobs: Pick<Jobs, 'start'>;
   readonly quotas: Pick<Quotas, 'reserve'>;
+  readonly types: Pick<TypeChoice, 'byId'>;
 }
 
 export interface ResetOrder {
@@ -70,12 +73,12 @@ export function createVolumeChanges(deps: ChangesDeps): VolumeChangesService {
         }
         await updateVolume(tx.sql, id, { readonly });
       }),
-    extend: (caller, id, newSizeGib) => locked(caller, id, 'volume:extend', (tx, volume) => extend(deps, tx, volume, newSizeGib)),
+    extend: (caller, id, newSizeGib) => locked(caller, id, 'volume:extend', (tx, volume) => extend(deps, tx, caller, volume, newSizeGib)),
     resetStatus: (caller, id, order) => locked(caller, id, 'volume:reset_status', (tx, volume) => reset(tx, volume, order)),
   };
 }
 
-async function extend({ jobs, quotas }: ChangesDeps, tx: Tx, volume: Volume, newSizeGib: number): Promise<void> {
+async function extend({ jobs, quotas, types }: ChangesDeps, tx: Tx, caller: Caller, volume: Volume, newSizeGib: number): Promise<void> {
   const { id, sizeGib, status, projectId } = volume;
   if (status !== 'available' || volume.attachments.length > 0) {
     throw badRequest(`Invalid volume: Volume ${id} status must be '('available',)' to extend, currently ${status}.`);
@@ -86,6 +89,7 @@ async function extend({ jobs, quotas }: ChangesDeps, tx: Tx, volume: Volume, new
     );
   }
   if (newSizeGib > volumeSizeGibMax) throw badRequest(`Invalid input received: Volumes are at most ${volumeSizeGibMax}GB.`);
+  checkSizeOfType(await types.byId(tx, volume.volumeType.id), newSizeGib);
   const added = newSizeGib - sizeGib;
   await quotas.reserve(tx, projectId, {
     gigabytes: added,
@@ -94,7 +98,7 @@ async function extend({ jobs, quotas }: ChangesDeps, tx: Tx, volume: Volume, new
   });
   await move(tx.sql, id, 'extendBegun', { sizeGib: newSizeGib });
   const input: ExtendInput = { volumeId: id, oldSizeGib: sizeGib, newSizeGib };
-  await jobs.start(tx, { kind: extendKind, subjectId: id, projectId, input });
+  await jobs.start(tx, { kind: extendKind, subjectId: id, projectId, input, requestId: caller.requestId });
 }
 
 async function reset(tx: Tx, volume: Volume, { status, attachStatus }: ResetOrder): Promise<void> {

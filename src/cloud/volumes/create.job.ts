@@ -1,6 +1,7 @@
 /**
  * Creating a volume: its disk is an empty layer, on nothing or on a point. No bytes are copied, whatever the size.
  *
+ *   schedule the backend takes new volumes, and has what the volume's type asks for; else the volume is in error, and its owner is told
  *   freeze   only for a clone: the source volume's present content becomes a hidden point, held for this volume
  *   disk     the top layer is made on the point, and becomes the volume's
  *   finish   one transaction: the volume is available; the hold on the point ends, for the layer that stands on it keeps it from now on
@@ -11,7 +12,9 @@
  */
 import type { Database } from '../database/service.ts';
 import type { DisksService } from '../disks/service.ts';
+import type { Placement } from '../hosts/service.ts';
 import type { SagaDefinition, StepContext } from '../jobs/saga.ts';
+import type { TypeChoice } from '../volume-types/service.ts';
 import { gib } from './sizes.ts';
 import { findVolume, move } from './store.ts';
 
@@ -31,6 +34,8 @@ export type CreateInput = {
 export interface CreateJobDeps {
   readonly database: Database;
   readonly disks: Pick<DisksService, 'freeze' | 'createDisk' | 'dropDisk' | 'release'>;
+  readonly types: Pick<TypeChoice, 'byId'>;
+  readonly placement: Pick<Placement, 'takesVolume'>;
 }
 
 type Context = StepContext<CreateInput>;
@@ -41,6 +46,11 @@ export function createVolumeSaga(deps: CreateJobDeps): SagaDefinition<CreateInpu
   return {
     kind: createKind,
     steps: [
+      {
+        name: 'schedule',
+        run: (context) => schedule(deps, context),
+        undo: { notNeeded: 'It only looks.' },
+      },
       { name: 'freeze', run: (context) => freeze(deps, context), undo: (context) => endHold(deps, context) },
       {
         name: 'disk',
@@ -58,6 +68,15 @@ export function createVolumeSaga(deps: CreateJobDeps): SagaDefinition<CreateInpu
       await move(deps.database.sql, context.input.volumeId, 'createFailed');
     },
   };
+}
+
+async function schedule({ database, types, placement }: CreateJobDeps, { input }: Context): Promise<undefined> {
+  const volume = await findVolume(database.sql, input.volumeId);
+  // Deleted by force meanwhile: later steps find that out themselves.
+  if (volume === undefined) return;
+  const { extraSpecs } = await types.byId(database, volume.volumeType.id);
+  if (!(await placement.takesVolume(database.sql, extraSpecs)))
+    throw new Error('No valid backend was found. No weighed backends available');
 }
 
 async function freeze({ disks }: CreateJobDeps, context: Context): Promise<undefined> {

@@ -7,6 +7,7 @@ import type { Caller } from '../identity/caller.ts';
 import { authorise } from '../identity/policy.ts';
 import type { Jobs } from '../jobs/service.ts';
 import type { Quotas } from '../quotas/service.ts';
+import type { TypeChoice } from '../volume-types/service.ts';
 import { lockedVolume } from './access.ts';
 import type { CreateVolumeOrder } from './contract.ts';
 import { type CreateInput, createKind, holderOf } from './create.job.ts';
@@ -14,12 +15,13 @@ import { gib, quotaOfVolume, volumeSizeGibMax } from './sizes.ts';
 import type { ImageSources, SnapshotSources } from './sources.ts';
 import { can } from './states.ts';
 import { insertVolume } from './store.ts';
-import { findType } from './type-store.ts';
+import { checkAgainstType } from './type-limits.ts';
 
 export interface CreateDeps {
   readonly jobs: Pick<Jobs, 'start'>;
   readonly quotas: Pick<Quotas, 'reserve'>;
   readonly disks: Pick<DisksService, 'hold'>;
+  readonly types: TypeChoice;
   readonly images: ImageSources;
   readonly snapshots: Pick<SnapshotSources, 'volumeOf' | 'sourceFor'>;
   readonly availabilityZone: string;
@@ -45,7 +47,8 @@ export async function beginCreate(deps: CreateDeps, tx: Tx, caller: Caller, orde
   const availabilityZone = checkedZone(order.availabilityZone, deps.availabilityZone);
   const origin = await originOf(deps, tx, caller, order);
   checkSize(origin.sizeGib);
-  const type = await findType(tx.sql, order.volumeType ?? origin.volumeType);
+  const type = await deps.types.choose(tx, caller, typeWish(order, origin));
+  checkAgainstType(type, origin.sizeGib, deps.availabilityZone);
   await deps.quotas.reserve(tx, projectId, quotaOfVolume(type.name, origin.sizeGib));
 
   const volumeId = newId();
@@ -69,8 +72,14 @@ export async function beginCreate(deps: CreateDeps, tx: Tx, caller: Caller, orde
   if (origin.pointId !== null && origin.clone === null) await deps.disks.hold(tx, origin.pointId, holderOf(volumeId));
   const { sizeGib, pointId, clone, fromImage } = origin;
   const input: CreateInput = { volumeId, topLayerId: newId(), sizeGib, pointId, fromImage, clone };
-  await deps.jobs.start(tx, { kind: createKind, subjectId: volumeId, projectId, input });
+  await deps.jobs.start(tx, { kind: createKind, subjectId: volumeId, projectId, input, requestId: caller.requestId });
   return volumeId;
+}
+
+/** What an image wishes for is as if its user had asked; what a volume or snapshot has, its copies may have too. */
+function typeWish({ volumeType }: CreateVolumeOrder, origin: Origin): { asked: string | null; fromSource: string | null } {
+  if (origin.fromImage) return { asked: volumeType ?? origin.volumeType, fromSource: null };
+  return { asked: volumeType, fromSource: origin.volumeType };
 }
 
 export function projectOf(caller: Caller): string {

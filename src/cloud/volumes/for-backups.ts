@@ -1,15 +1,23 @@
 /** What a backup or a restore does to a volume's row. `contract.ts` says what each promises. */
 import { badRequest } from '../../lib/errors.ts';
+import type { Placement } from '../hosts/service.ts';
 import type { Quotas } from '../quotas/service.ts';
+import type { TypeChoice } from '../volume-types/service.ts';
 import { lockedVolume } from './access.ts';
 import type { Volume, VolumesForBackups } from './contract.ts';
 import { checkedZone, checkSize, projectOf } from './create.ts';
 import { quotaOfVolume } from './sizes.ts';
 import { transitions } from './states.ts';
 import { findVolume, insertVolume, move } from './store.ts';
-import { findType } from './type-store.ts';
 
-export function createVolumesForBackups(deps: { quotas: Pick<Quotas, 'reserve'>; availabilityZone: string }): VolumesForBackups {
+export interface ForBackupsDeps {
+  readonly quotas: Pick<Quotas, 'reserve'>;
+  readonly types: TypeChoice;
+  readonly placement: Placement;
+  readonly availabilityZone: string;
+}
+
+export function createVolumesForBackups(deps: ForBackupsDeps): VolumesForBackups {
   return {
     getForUpdate: (tx, caller, id) => lockedVolume(tx, caller, id, 'volume:get'),
 
@@ -48,7 +56,10 @@ export function createVolumesForBackups(deps: { quotas: Pick<Quotas, 'reserve'>;
       const projectId = projectOf(caller);
       checkSize(order.sizeGib);
       const availabilityZone = checkedZone(order.availabilityZone ?? null, deps.availabilityZone);
-      const type = await findType(tx.sql, null);
+      const type = await deps.types.choose(tx, caller, { asked: null, fromSource: null });
+      if (!(await deps.placement.takesVolume(tx.sql, type.extraSpecs))) {
+        throw badRequest('Invalid volume: No valid backend was found. No weighed backends available');
+      }
       await deps.quotas.reserve(tx, projectId, quotaOfVolume(type.name, order.sizeGib));
       await insertVolume(tx.sql, {
         id: order.id,

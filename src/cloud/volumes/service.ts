@@ -4,10 +4,12 @@ import { isUuid } from '../../lib/ids.ts';
 import type { Log } from '../../lib/log.ts';
 import type { Database } from '../database/service.ts';
 import type { DisksService, DiskUsage } from '../disks/service.ts';
+import type { Placement } from '../hosts/service.ts';
 import type { Caller } from '../identity/caller.ts';
 import { authorise, canSee } from '../identity/policy.ts';
 import type { Jobs } from '../jobs/service.ts';
 import type { Quotas } from '../quotas/service.ts';
+import type { TypeChoice } from '../volume-types/service.ts';
 import { visibleVolume } from './access.ts';
 import { type Attaching, createAttaching } from './attach.ts';
 import { createVolumeChanges, type VolumeChangesService } from './changes.ts';
@@ -22,7 +24,6 @@ import { createVolumesForSnapshots } from './for-snapshots.ts';
 import { recoverAttaching } from './recover.ts';
 import type { ImageSources, SnapshotSources } from './sources.ts';
 import { countVolumes, findVolume, listVolumes, metadataInUse, move } from './store.ts';
-import { findType, findTypeById, listTypes, type VolumeType } from './type-store.ts';
 
 export type { Attaching, AttachOrder, Connection } from './attach.ts';
 export type { ResetOrder } from './changes.ts';
@@ -37,7 +38,6 @@ export type {
 } from './contract.ts';
 export type { ImageSource, ImageSources, SnapshotSource, SnapshotSources } from './sources.ts';
 export type { VolumeStatus } from './states.ts';
-export type { VolumeType } from './type-store.ts';
 
 export interface VolumeQuery extends Omit<VolumeListQuery, 'projectId' | 'markerId'> {
   /** Only administrators get those of all projects; for others it is ignored. */
@@ -62,9 +62,6 @@ export interface VolumesService extends Attaching, VolumeChangesService {
   create(caller: Caller, order: CreateVolumeOrder): Promise<Volume>;
   delete(caller: Caller, id: string, options: { cascade: boolean; force: boolean }): Promise<void>;
   forceDelete(caller: Caller, id: string): Promise<void>;
-  types(caller: Caller): Promise<readonly VolumeType[]>;
-  /** By id; `default` is the default type. */
-  type(caller: Caller, id: string): Promise<VolumeType>;
   readonly availabilityZone: string;
   /** At start, before requests are served: volumes that a client was attaching or detaching step back. */
   recover(): Promise<void>;
@@ -79,6 +76,8 @@ export interface VolumesDeps {
   readonly jobs: Jobs;
   readonly quotas: Pick<Quotas, 'reserve'>;
   readonly disks: DisksService;
+  readonly types: TypeChoice;
+  readonly placement: Placement;
   /** Wired by the composition root: those services come later in the order of `src/cloud`. */
   readonly images: ImageSources;
   readonly snapshots: SnapshotSources;
@@ -118,14 +117,6 @@ export function createVolumesService(deps: VolumesDeps): VolumesService {
     },
     delete: (caller, id, options) => beginDelete(deps, caller, id, options),
     forceDelete: (caller, id) => beginForceDelete(deps, caller, id),
-    async types(caller) {
-      authorise(caller, 'volume_type:list', { projectId: null });
-      return await listTypes(database.sql);
-    },
-    async type(caller, id) {
-      authorise(caller, 'volume_type:get', { projectId: null });
-      return id === 'default' ? await findType(database.sql, null) : await findTypeById(database.sql, id);
-    },
     availabilityZone: deps.availabilityZone,
     recover: () => recoverAttaching(deps),
     markDamaged: (id, reason) => move(database.sql, id, 'damaged', { statusReason: reason }),

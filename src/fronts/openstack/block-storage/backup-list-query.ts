@@ -7,10 +7,11 @@ import { badRequest } from '../../../lib/errors.ts';
 import { parseBoolean } from '../shared/body.ts';
 import type { Microversion } from '../shared/microversion.ts';
 import { parsePage, parseSort, type Query, queryValue } from '../shared/paging.ts';
+import { pagingParameters } from './list-query.ts';
+import { resourceFilters } from './resource-filters.ts';
 
-const pagingParameters = ['limit', 'offset', 'marker', 'sort', 'sort_key', 'sort_dir', 'all_tenants', 'with_count'];
 /** What everybody may filter by. */
-const commonFilters = ['name', 'status', 'volume_id'];
+const commonFilters: readonly string[] = resourceFilters.backup;
 
 const aliases: Readonly<Record<string, BackupColumn>> = { display_name: 'name', display_description: 'description' };
 

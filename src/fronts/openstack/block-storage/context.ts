@@ -1,6 +1,9 @@
 import type { BackupsService } from '../../../cloud/backups/service.ts';
+import type { HostsService } from '../../../cloud/hosts/service.ts';
+import type { MessagesService } from '../../../cloud/messages/service.ts';
 import type { Quotas } from '../../../cloud/quotas/service.ts';
 import type { SnapshotsService } from '../../../cloud/snapshots/service.ts';
+import type { VolumeTypesService } from '../../../cloud/volume-types/service.ts';
 import type { VolumesService } from '../../../cloud/volumes/service.ts';
 import type { TokenValidator } from '../shared/authentication.ts';
 
@@ -8,6 +11,9 @@ import type { TokenValidator } from '../shared/authentication.ts';
 export interface BlockStorageFront {
   readonly identity: TokenValidator;
   readonly quotas: Quotas;
+  readonly hosts: HostsService;
+  readonly volumeTypes: VolumeTypesService;
+  readonly messages: MessagesService;
   readonly volumes: VolumesService;
   readonly snapshots: SnapshotsService;
   readonly backups: BackupsService;

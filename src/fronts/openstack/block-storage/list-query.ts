@@ -29,7 +29,7 @@ export interface ListOrder<Column extends string> extends Page {
   readonly withCount: boolean;
 }
 
-const pagingParameters = ['limit', 'offset', 'marker', 'sort', 'sort_key', 'sort_dir', 'all_tenants', 'with_count'];
+export const pagingParameters = ['limit', 'offset', 'marker', 'sort', 'sort_key', 'sort_dir', 'all_tenants', 'with_count'];
 const lastMinorWithPlainTimes = 59;
 
 interface Asker {

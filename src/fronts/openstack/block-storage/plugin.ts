@@ -7,13 +7,22 @@ import { acceptJson } from '../shared/json-parser.ts';
 import { negotiateMicroversion } from '../shared/microversion.ts';
 import { nameRequests } from '../shared/request-id.ts';
 import { serveDiscovery } from '../shared/service-root.ts';
+import { registerAbsentFeatureRoutes } from './absent-features.ts';
 import { registerAvailabilityZoneRoutes } from './availability-zones.ts';
+import { registerBackendRoutes } from './backends.ts';
 import { registerBackupRoutes } from './backups.ts';
 import type { BlockStorageFront } from './context.ts';
+import { registerDefaultTypeRoutes } from './default-types.ts';
 import { registerExtensionRoutes } from './extensions.ts';
 import { registerLimitRoutes } from './limits.ts';
+import { registerMessageRoutes } from './messages.ts';
+import { registerQosRoutes } from './qos-specs.ts';
 import { registerQuotaRoutes } from './quota-sets.ts';
+import { registerResourceFilterRoutes } from './resource-filters.ts';
+import { registerServiceRoutes } from './services.ts';
 import { registerSnapshotRoutes } from './snapshots.ts';
+import { registerTypeEncryptionRoutes } from './type-encryption.ts';
+import { registerTypeExtraSpecRoutes } from './type-extra-specs.ts';
 import { highestMicroversion, lowestMicroversion, versionsDocument } from './versions.ts';
 import { registerVolumeActionRoutes } from './volume-actions.ts';
 import { registerVolumeTypeRoutes } from './volume-types.ts';
@@ -31,15 +40,17 @@ export function blockStorageFront(app: FastifyInstance, front: BlockStorageFront
     { path: '/v3', code: 200, document: versionsOf },
     { path: '/healthcheck', code: 200, document: () => 'OK' },
   ]);
-  app.register(guardedRoutes(front), { prefix: '/v3' });
+  app.register(guardedRoutes(front, [registerDefaultTypeRoutes]), { prefix: '/v3' });
   app.register(guardedRoutes(front), { prefix: '/v3/:projectId' });
   done();
 }
 
 const versionsOf = (base: string): unknown => versionsDocument(`${base}${servicePath}`);
 
+type RegisterRoutes = (app: FastifyInstance, front: BlockStorageFront) => void;
+
 const guardedRoutes =
-  (front: BlockStorageFront): FastifyPluginCallback =>
+  (front: BlockStorageFront, more: readonly RegisterRoutes[] = []): FastifyPluginCallback =>
   (app, _options, done) => {
     app.addHook('onRequest', authenticate(front.identity, front));
     app.addHook('onRequest', negotiateMicroversion({ service: 'volume', lowest: lowestMicroversion, highest: highestMicroversion }));
@@ -50,12 +61,20 @@ const guardedRoutes =
       registerVolumeActionRoutes,
       registerSnapshotRoutes,
       registerVolumeTypeRoutes,
+      registerTypeExtraSpecRoutes,
+      registerTypeEncryptionRoutes,
+      registerQosRoutes,
       registerQuotaRoutes,
       registerLimitRoutes,
       registerAvailabilityZoneRoutes,
       registerExtensionRoutes,
+      registerServiceRoutes,
+      registerBackendRoutes,
+      registerMessageRoutes,
+      registerResourceFilterRoutes,
+      registerAbsentFeatureRoutes,
     ];
-    for (const routes of [...groups, registerBackupRoutes]) routes(app, front);
+    for (const routes of [...groups, registerBackupRoutes, ...more]) routes(app, front);
     done();
   };
 

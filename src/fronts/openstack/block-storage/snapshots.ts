@@ -11,6 +11,7 @@ import { actionIn } from './actions.ts';
 import type { BlockStorageFront } from './context.ts';
 import { type ListRules, parseList } from './list-query.ts';
 import { registerMetadataRoutes } from './metadata.ts';
+import { resourceFilters } from './resource-filters.ts';
 import { snapshotView, type Where } from './snapshot-view.ts';
 import { given } from './volume-bodies.ts';
 
@@ -40,7 +41,7 @@ const reportSchema = Type.Object({
 const listRules: ListRules<keyof typeof snapshotColumns> = {
   columns: snapshotColumns,
   aliases: { display_name: 'name', display_description: 'description', volume_size: 'size' },
-  commonFilters: ['name', 'status', 'volume_id', 'metadata', 'availability_zone', 'consumes_quota'],
+  commonFilters: resourceFilters.snapshot,
   constants: { consumes_quota: 'true', availability_zone: 'nova' },
   sortByNameSince: 30,
 };

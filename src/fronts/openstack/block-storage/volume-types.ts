@@ -1,39 +1,147 @@
-import type { FastifyInstance } from 'fastify';
-import type { VolumeType } from '../../../cloud/volumes/service.ts';
+/** `/types`: volume types, and who may use those that are not public. */
+import type { FastifyInstance, FastifyRequest } from 'fastify';
+import Type from 'typebox';
+import type { ListFilter } from '../../../cloud/database/lists.ts';
+import { type TypeColumn, typeColumns } from '../../../cloud/volume-types/contract.ts';
+import { badRequest } from '../../../lib/errors.ts';
+import type { Pairs } from '../../../lib/pairs.ts';
+import { booleanLike, nameOrNull, parseBody, parseBoolean, stripped, text } from '../shared/body.ts';
+import { nextLinks, parsePage, parseSort, type Query, queryOf, queryValue } from '../shared/paging.ts';
+import { actionIn } from './actions.ts';
+import { parseAdminFilters, sortNamesOf } from './admin-filters.ts';
 import type { BlockStorageFront } from './context.ts';
+import { parseDictionary } from './python-dictionary.ts';
+import { specsWithNulls, withoutNulls } from './spec-bodies.ts';
+import { openSpecs, typeView } from './type-view.ts';
 
-/** What is told of a type's extra specs to those who do not administer the cloud. */
-const openSpecs: readonly string[] = ['RESKEY:availability_zones', 'multiattach', 'replication_enabled'];
+type WithId = { Params: { id: string } };
 
-/** Types can be looked at; there is nothing yet that would make two of them differ. */
-export function registerVolumeTypeRoutes(app: FastifyInstance, { volumes }: BlockStorageFront): void {
-  app.get<{ Querystring: { name?: string } }>('/types', async (request) => {
-    const { name } = request.query;
-    const types = await volumes.types(request.caller);
+const strict = { additionalProperties: false };
+const create = Type.Object(
+  {
+    volume_type: Type.Object(
+      {
+        name: text(255, 1),
+        description: Type.Optional(nameOrNull),
+        extra_specs: Type.Optional(Type.Union([specsWithNulls, Type.Null()])),
+        'os-volume-type-access:is_public': Type.Optional(booleanLike),
+      },
+      strict,
+    ),
+  },
+  strict,
+);
+const update = Type.Object(
+  {
+    volume_type: Type.Object(
+      {
+        name: Type.Optional(nameOrNull),
+        description: Type.Optional(nameOrNull),
+        is_public: Type.Optional(Type.Union([booleanLike, Type.Null()])),
+      },
+      strict,
+    ),
+  },
+  strict,
+);
+const access = Type.Object({ project: text(255, 1) }, strict);
+
+export function registerVolumeTypeRoutes(app: FastifyInstance, { volumeTypes, publicUrl }: BlockStorageFront): void {
+  app.get('/types', async (request) => {
+    const page = parsePage(queryOf(request));
+    const sort = parseSort<TypeColumn>(queryOf(request), sortNamesOf(typeColumns), ['created_at', 'id']);
+    const wanted = parseFilters(request);
+    const types = wanted === undefined ? [] : await volumeTypes.list(request.caller, { ...page, sort, ...wanted });
+    const links = nextLinks(request, { publicUrl, limit: page.limit, itemIds: types.map(({ id }) => id) });
     return {
-      volume_types: types.filter((type) => name === undefined || type.name === name).map((type) => typeView(type, request.caller.isAdmin)),
+      volume_types: types.map((type) => typeView(type, request.caller.isAdmin)),
+      ...(links === undefined ? {} : { volume_type_links: links }),
     };
   });
-  app.get<{ Params: { id: string } }>('/types/:id', async (request) => ({
-    volume_type: typeView(await volumes.type(request.caller, request.params.id), request.caller.isAdmin),
+  app.get<WithId>('/types/:id', async (request) => {
+    const { caller, params } = request;
+    const type = params.id === 'default' ? await volumeTypes.getDefault(caller) : await volumeTypes.get(caller, params.id);
+    return { volume_type: typeView(type, caller.isAdmin) };
+  });
+  app.post('/types', async (request) => {
+    const { volume_type: asked } = parseBody(create, request.body);
+    const type = await volumeTypes.create(request.caller, {
+      name: requiredName(asked.name),
+      description: stripped(asked.description ?? null),
+      isPublic: parseBoolean(asked['os-volume-type-access:is_public'] ?? true) === true,
+      extraSpecs: withoutNulls(asked.extra_specs ?? {}),
+    });
+    return { volume_type: typeView(type, true, 'created') };
+  });
+  app.put<WithId>('/types/:id', async (request) => {
+    const { volume_type: asked } = parseBody(update, request.body);
+    const type = await volumeTypes.update(request.caller, request.params.id, changesIn(asked));
+    return { volume_type: typeView(type, true, 'updated') };
+  });
+  app.delete<WithId>('/types/:id', async (request, reply) => {
+    await volumeTypes.delete(request.caller, request.params.id);
+    return reply.code(202).send();
+  });
+
+  app.get<WithId>('/types/:id/os-volume-type-access', async ({ caller, params }) => ({
+    volume_type_access: (await volumeTypes.accessOf(caller, params.id)).map((project) => ({
+      volume_type_id: params.id,
+      project_id: project,
+    })),
   }));
-  app.get<{ Params: { id: string } }>('/types/:id/extra_specs', async (request) => {
-    const type = await volumes.type(request.caller, request.params.id);
-    return { extra_specs: visibleSpecs(type, request.caller.isAdmin) };
+  app.post<WithId>('/types/:id/action', async (request, reply) => {
+    const { name, argument } = actionIn(request.body, { addProjectAccess: true, removeProjectAccess: true });
+    const { project } = parseBody(access, argument);
+    if (name === 'addProjectAccess') await volumeTypes.addAccess(request.caller, request.params.id, project);
+    else await volumeTypes.removeAccess(request.caller, request.params.id, project);
+    return reply.code(202).send();
   });
 }
 
-const visibleSpecs = ({ extraSpecs }: VolumeType, isAdmin: boolean): object =>
-  Object.fromEntries(Object.entries(extraSpecs).filter(([key]) => isAdmin || openSpecs.includes(key)));
+function requiredName(name: string): string {
+  const wanted = name.trim();
+  if (wanted === '') throw badRequest("Invalid input for field/attribute name. Value: . '' is too short");
+  return wanted;
+}
 
-function typeView(type: VolumeType, isAdmin: boolean): object {
+function changesIn(asked: Type.Static<typeof update>['volume_type']) {
+  const { name, description, is_public: isPublic } = asked;
+  if (typeof name === 'string' && name.trim() === '') throw badRequest('Volume type name can not be empty.');
+  const given = { name: name ?? undefined, description: description ?? undefined, isPublic: isPublic ?? undefined };
+  if (Object.values(given).every((value) => value === undefined)) {
+    throw badRequest('Specify volume type name, description, is_public or a combination thereof.');
+  }
   return {
-    id: type.id,
-    name: type.name,
-    is_public: type.isPublic,
-    description: type.description,
-    extra_specs: visibleSpecs(type, isAdmin),
-    'os-volume-type-access:is_public': type.isPublic,
-    ...(isAdmin ? { qos_specs_id: null } : {}),
+    ...(given.name !== undefined && { name: given.name.trim() }),
+    ...(given.description !== undefined && { description: given.description.trim() }),
+    ...(given.isPublic !== undefined && { isPublic: parseBoolean(given.isPublic) === true }),
   };
+}
+
+interface TypeFilters {
+  readonly filters: ListFilter<TypeColumn>[];
+  readonly extraSpecs: Pairs;
+}
+
+/** Users see what they may use, whatever they ask; administrators the public types, unless they say otherwise. Undefined: nothing can match. */
+function parseFilters(request: FastifyRequest): TypeFilters | undefined {
+  const query = queryOf(request);
+  const { caller, microversion } = request;
+  const extraSpecs = microversion.atLeast(3, 52) ? parseSpecs(query, caller.isAdmin) : {};
+  if (extraSpecs === undefined) return undefined;
+  if (!caller.isAdmin) return { filters: [], extraSpecs };
+  const visibility = queryValue(query, 'is_public')?.trim().toLowerCase() ?? 'true';
+  const isPublic = parseBoolean(visibility);
+  if (isPublic === undefined && visibility !== 'none') throw badRequest(`Invalid is_public filter [${visibility}]`);
+  const others = parseAdminFilters(query, typeColumns, ['is_public', 'extra_specs']);
+  if (others === undefined) return undefined;
+  const byVisibility = isPublic === undefined ? [] : [{ column: 'is_public', comparison: 'eq', value: String(isPublic) } as const];
+  return { filters: [...byVisibility, ...others], extraSpecs };
+}
+
+function parseSpecs(query: Query, isAdmin: boolean): Pairs | undefined {
+  const text = queryValue(query, 'extra_specs');
+  if (text === undefined) return {};
+  const pairs = parseDictionary(text);
+  return pairs !== undefined && (isAdmin || Object.keys(pairs).every((key) => openSpecs.includes(key))) ? pairs : undefined;
 }

@@ -1,4 +1,5 @@
 /** How a volume looks on the wire: one table of its fields, where they are shown, from which microversion on, and for whom. */
+import { poolHost } from '../../../cloud/hosts/contract.ts';
 import type { Volume, VolumeAttachment } from '../../../cloud/volumes/service.ts';
 import type { Viewer } from './viewer.ts';
 
@@ -13,8 +14,6 @@ interface Field {
   /** Left out when it holds nothing. */
   readonly unlessEmpty?: true;
 }
-
-const hostName = 'stillpoint@layered-files#pool';
 
 const fields: readonly Field[] = [
   { name: 'id', value: (volume) => volume.id },
@@ -37,7 +36,7 @@ const fields: readonly Field[] = [
   { name: 'multiattach', value: () => false },
   { name: 'migration_status', value: () => null, adminOnly: true },
   { name: 'os-vol-tenant-attr:tenant_id', value: (volume) => volume.projectId, shownOnly: true },
-  { name: 'os-vol-host-attr:host', value: () => hostName, adminOnly: true, shownOnly: true },
+  { name: 'os-vol-host-attr:host', value: () => poolHost, adminOnly: true, shownOnly: true },
   { name: 'os-vol-mig-status-attr:migstat', value: () => null, adminOnly: true, shownOnly: true },
   { name: 'os-vol-mig-status-attr:name_id', value: () => null, adminOnly: true, shownOnly: true },
   { name: 'volume_image_metadata', value: (volume) => volume.imageMetadata, shownOnly: true, unlessEmpty: true },

@@ -8,6 +8,7 @@ import { nextLinks, queryOf, queryValue } from '../shared/paging.ts';
 import type { BlockStorageFront } from './context.ts';
 import { type ListRules, parseList } from './list-query.ts';
 import { registerMetadataRoutes } from './metadata.ts';
+import { resourceFilters } from './resource-filters.ts';
 import { type Viewer, viewerOf } from './viewer.ts';
 import { type CreateVolumeBody, createSchema, given, updateSchema } from './volume-bodies.ts';
 import { volumeDetail, volumeSummary } from './volume-view.ts';
@@ -17,19 +18,7 @@ type WithId = { Params: { id: string } };
 const listRules: ListRules<keyof typeof volumeColumns> = {
   columns: volumeColumns,
   aliases: { display_name: 'name', display_description: 'description', source_volid: 'source_volid' },
-  commonFilters: [
-    'name',
-    'status',
-    'metadata',
-    'bootable',
-    'migration_status',
-    'availability_zone',
-    'group_id',
-    'size',
-    'created_at',
-    'updated_at',
-    'consumes_quota',
-  ],
+  commonFilters: resourceFilters.volume,
   constants: { consumes_quota: 'true', migration_status: 'none', group_id: 'none' },
   sortByNameSince: 0,
 };
