@@ -122,11 +122,11 @@ describe('limits', () => {
     };
     const perType = { volumes___DEFAULT__: -1, gigabytes___DEFAULT__: -1, snapshots___DEFAULT__: -1 };
     expect(await quotas.limitsOf(caller, 'p')).toEqual({ ...builtIn, ...perType });
-    await quotas.setDefaults(admin, { volumes: 20, backups: 5 });
+    await quotas.setClassLimits(admin, 'default', { volumes: 20, backups: 5 });
     await quotas.setLimits(admin, 'p', { volumes: 30 });
     expect(await quotas.limitsOf(caller, 'p')).toMatchObject({ volumes: 30, backups: 5, snapshots: 10 });
     await quotas.resetLimits(admin, 'p');
-    expect(await quotas.limitsOf(caller, 'p')).toEqual(await quotas.defaults(caller));
+    expect(await quotas.limitsOf(caller, 'p')).toEqual(await quotas.defaults(caller, 'p'));
   });
 
   test('cannot go below what is in use, unless to unlimited, and nothing of such a request stays', async () => {

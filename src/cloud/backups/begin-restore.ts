@@ -2,6 +2,7 @@
 import { badRequest } from '../../lib/errors.ts';
 import { newId } from '../../lib/ids.ts';
 import type { Tx } from '../database/service.ts';
+import type { Placement } from '../hosts/service.ts';
 import type { Caller } from '../identity/caller.ts';
 import type { Jobs } from '../jobs/service.ts';
 import type { Volume, VolumesForBackups } from '../volumes/contract.ts';
@@ -15,6 +16,7 @@ import { move } from './store.ts';
 export interface BeginRestoreDeps {
   readonly jobs: Pick<Jobs, 'start'>;
   readonly volumes: VolumesForBackups;
+  readonly placement: Pick<Placement, 'requireBackups'>;
 }
 
 export async function beginRestore(
@@ -26,6 +28,7 @@ export async function beginRestore(
 ): Promise<Restore> {
   const { repositoryId, session, root } = backup;
   if (!can.restore(backup) || repositoryId === null || session === null || root === null) throw notAvailable();
+  await deps.placement.requireBackups(tx.sql);
   const volume = await targetOf(deps, tx, caller, backup, order);
   // The volume is locked first, as everywhere; the backup may have changed since it was looked at.
   if (!(await move(tx.sql, backup.id, 'restoreBegun', { restoreVolumeId: volume.id, failReason: null }))) throw notAvailable();

@@ -39,8 +39,10 @@ export interface Quotas {
   resetLimits(caller: Caller, projectId: string): Promise<void>;
 
   /** What projects without limits of their own have. */
-  defaults(caller: Caller): Promise<QuotaLimits>;
-  setDefaults(caller: Caller, limits: QuotaLimits): Promise<QuotaLimits>;
+  defaults(caller: Caller, projectId: string): Promise<QuotaLimits>;
+  /** Of a class of projects. `default` are the defaults; others are kept for operators' own use. */
+  classLimits(caller: Caller, name: string): Promise<QuotaLimits>;
+  setClassLimits(caller: Caller, name: string, limits: QuotaLimits): Promise<QuotaLimits>;
 
   /** Limits on a volume type go with its name: of every project, and the defaults. */
   renameType(tx: Tx, oldName: string, newName: string): Promise<void>;
@@ -96,16 +98,20 @@ export function createQuotas(deps: { database: Database }): Quotas {
       await database.transact((tx) => deleteLimits(tx, projectId));
     },
 
-    async defaults(caller) {
-      authorise(caller, 'quota:get', { projectId: caller.projectId });
+    async defaults(caller, projectId) {
+      authorise(caller, 'quota:get', { projectId });
       return effectiveLimits(database.sql, defaultsOwner);
     },
-    async setDefaults(caller, limits) {
+    async classLimits(caller, name) {
+      authorise(caller, 'quota_class:change', { projectId: null });
+      return effectiveLimits(database.sql, classOwner(name));
+    },
+    async setClassLimits(caller, name, limits) {
       authorise(caller, 'quota_class:change', { projectId: null });
       return database.transact(async (tx) => {
         await validate(tx.sql, 'quota class set', limits);
-        await writeLimits(tx, defaultsOwner, limits);
-        return effectiveLimits(tx.sql, defaultsOwner);
+        await writeLimits(tx, classOwner(name), limits);
+        return effectiveLimits(tx.sql, classOwner(name));
       });
     },
 
@@ -113,6 +119,9 @@ export function createQuotas(deps: { database: Database }): Quotas {
     dropType: dropTypeLimits,
   };
 }
+
+/** No project has such an id. */
+const classOwner = (name: string): string => (name === 'default' ? defaultsOwner : `class:${name}`);
 
 /** Built-in values, under the defaults that were set, under the project's own; limits of types that are gone are left out. */
 async function effectiveLimits(db: Kysely<Schema>, projectId: string): Promise<QuotaLimits> {

@@ -27,7 +27,8 @@ export const transitions = {
   created: { from: ['creating'], to: 'available' },
   createFailed: { from: ['creating'], to: 'error' },
   deleteBegun: { from: ['available', 'error'], to: 'deleting' },
-  forceDeleteBegun: { from: ['creating', 'available', 'error', 'error_deleting', 'updating', 'unmanaging', 'restoring'], to: 'deleting' },
+  /** From any: a backup that reads the snapshot's point holds it itself, and two deletions do no more than one. */
+  forceDeleteBegun: { from: snapshotStatuses, to: 'deleting' },
   deleteFailed: { from: ['deleting'], to: 'error_deleting' },
   backupBegun: { from: ['available'], to: 'backing-up' },
   backupEnded: { from: ['backing-up'], to: 'available' },

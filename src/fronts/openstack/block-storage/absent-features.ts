@@ -6,10 +6,10 @@ import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { authorise } from '../../../cloud/identity/policy.ts';
 import { badRequest, notFound } from '../../../lib/errors.ts';
 import type { BlockStorageFront } from './context.ts';
-import { requireMicroversion } from './since.ts';
+import { since } from './since.ts';
 
-const clustersSince = 7;
-const cleanupSince = 24;
+const clusters = since(7);
+const cleanup = since(24);
 
 export function registerAbsentFeatureRoutes(app: FastifyInstance, _front: BlockStorageFront): void {
   registerClusters(app);
@@ -18,28 +18,26 @@ export function registerAbsentFeatureRoutes(app: FastifyInstance, _front: BlockS
 
 function registerClusters(app: FastifyInstance): void {
   const mayLook = (request: FastifyRequest): void => {
-    requireMicroversion(request, clustersSince);
     authorise(request.caller, 'service:list', { projectId: null });
   };
   for (const path of ['/clusters', '/clusters/detail']) {
-    app.get(path, async (request) => {
+    app.get(path, clusters, async (request) => {
       mayLook(request);
       return { clusters: [] };
     });
   }
-  app.get<{ Params: { name: string } }>('/clusters/:name', async (request) => {
+  app.get<{ Params: { name: string } }>('/clusters/:name', clusters, async (request) => {
     mayLook(request);
     throw noCluster(request.params.name);
   });
-  app.put<{ Params: { change: string } }>('/clusters/:change', async (request) => {
+  app.put<{ Params: { change: string } }>('/clusters/:change', clusters, async (request) => {
     mayLook(request);
     if (!['enable', 'disable'].includes(request.params.change)) throw notFound('Unknown action');
     const name = nameIn(request.body);
     if (name === undefined) throw badRequest("Invalid input for field/attribute name. 'name' is a required property");
     throw noCluster(name);
   });
-  app.post('/workers/cleanup', async (request, reply) => {
-    requireMicroversion(request, cleanupSince);
+  app.post('/workers/cleanup', cleanup, async (request, reply) => {
     authorise(request.caller, 'service:change', { projectId: null });
     return reply.code(202).send({ cleaning: [], unavailable: [] });
   });

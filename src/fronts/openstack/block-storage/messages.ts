@@ -6,23 +6,22 @@ import { nextLinks, queryOf } from '../shared/paging.ts';
 import type { BlockStorageFront } from './context.ts';
 import { type ListRules, parseList } from './list-query.ts';
 import { resourceFilters } from './resource-filters.ts';
-import { requireMicroversion } from './since.ts';
+import { since } from './since.ts';
 import { type Viewer, viewerOf } from './viewer.ts';
 
 type WithId = { Params: { id: string } };
 
-const since = 3;
+const newEnough = since(3);
 const rules: ListRules<keyof typeof messageColumns> = {
   columns: messageColumns,
   aliases: {},
   commonFilters: resourceFilters.message,
   constants: {},
-  sortByNameSince: since,
+  sortByNameSince: 3,
 };
 
 export function registerMessageRoutes(app: FastifyInstance, { messages, publicUrl }: BlockStorageFront): void {
-  app.get('/messages', async (request) => {
-    requireMicroversion(request, since);
+  app.get('/messages', newEnough, async (request) => {
     const order = parseList(queryIn(request), request, rules);
     const found = order === undefined ? [] : await messages.list(request.caller, order);
     const itemIds = found.map(({ id }) => id);
@@ -30,12 +29,10 @@ export function registerMessageRoutes(app: FastifyInstance, { messages, publicUr
     const viewer = viewerOf(request, publicUrl);
     return { messages: found.map((message) => messageView(message, viewer)), ...(links === undefined ? {} : { messages_links: links }) };
   });
-  app.get<WithId>('/messages/:id', async (request) => {
-    requireMicroversion(request, since);
+  app.get<WithId>('/messages/:id', newEnough, async (request) => {
     return { message: messageView(await messages.get(request.caller, request.params.id), viewerOf(request, publicUrl)) };
   });
-  app.delete<WithId>('/messages/:id', async (request, reply) => {
-    requireMicroversion(request, since);
+  app.delete<WithId>('/messages/:id', newEnough, async (request, reply) => {
     await messages.delete(request.caller, request.params.id);
     return reply.code(204).send();
   });

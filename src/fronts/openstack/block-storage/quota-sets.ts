@@ -1,6 +1,6 @@
 import type { FastifyInstance } from 'fastify';
 import Type from 'typebox';
-import { notFound } from '../../../lib/errors.ts';
+import { badRequest } from '../../../lib/errors.ts';
 import { parseBody, parseBoolean } from '../shared/body.ts';
 import { queryOf, queryValue } from '../shared/paging.ts';
 import type { BlockStorageFront } from './context.ts';
@@ -15,7 +15,6 @@ const quotaClassSet = setOf('quota_class_set');
 
 /** Clients repeat whom they mean in the body; the path says it already. */
 const repetitions: readonly string[] = ['id', 'tenant_id', 'class_name'];
-const defaultClass = 'default';
 
 type OfProject = { Params: { project: string } };
 type OfClass = { Params: { class: string } };
@@ -34,7 +33,7 @@ export function registerQuotaRoutes(app: FastifyInstance, { quotas }: BlockStora
     };
   });
   app.get<OfProject>('/os-quota-sets/:project/defaults', async (request) => ({
-    quota_set: { id: request.params.project, ...(await quotas.defaults(request.caller)) },
+    quota_set: { id: request.params.project, ...(await quotas.defaults(request.caller, request.params.project)) },
   }));
   app.put<OfProject>('/os-quota-sets/:project', async (request) => {
     const { quota_set: asked } = parseBody(quotaSet, request.body);
@@ -46,13 +45,17 @@ export function registerQuotaRoutes(app: FastifyInstance, { quotas }: BlockStora
   });
 
   app.get<OfClass>('/os-quota-class-sets/:class', async (request) => ({
-    quota_class_set: { id: request.params.class, ...(await quotas.defaults(request.caller)) },
+    quota_class_set: { id: request.params.class, ...(await quotas.classLimits(request.caller, request.params.class)) },
   }));
   app.put<OfClass>('/os-quota-class-sets/:class', async (request) => {
     const { quota_class_set: asked } = parseBody(quotaClassSet, request.body);
-    if (request.params.class !== defaultClass) throw notFound(`Quota class ${request.params.class} could not be found.`);
-    return { quota_class_set: await quotas.setDefaults(request.caller, limitsIn(asked)) };
+    return { quota_class_set: await quotas.setClassLimits(request.caller, nameOfClass(request.params.class), limitsIn(asked)) };
   });
+}
+
+function nameOfClass(name: string): string {
+  if (name.length <= 255) return name;
+  throw badRequest(`Invalid input received: quota_class_name has ${name.length} characters, more than 255.`);
 }
 
 /** Numbers as they are, digits in a string as the number they say; everything else is refused by the service as no number. */

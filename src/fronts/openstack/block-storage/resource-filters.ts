@@ -2,7 +2,7 @@
 import type { FastifyInstance } from 'fastify';
 import { queryOf, queryValue } from '../shared/paging.ts';
 import type { BlockStorageFront } from './context.ts';
-import { requireMicroversion } from './since.ts';
+import { since } from './since.ts';
 
 export const resourceFilters = {
   volume: [
@@ -29,8 +29,7 @@ export const resourceFilters = {
 } as const satisfies Record<string, readonly string[]>;
 
 export function registerResourceFilterRoutes(app: FastifyInstance, _front: BlockStorageFront): void {
-  app.get('/resource_filters', async (request) => {
-    requireMicroversion(request, 33);
+  app.get('/resource_filters', since(33), async (request) => {
     const wanted = queryValue(queryOf(request), 'resource');
     const shown = Object.entries(resourceFilters).filter(([resource]) => wanted === undefined || resource === wanted);
     return { resource_filters: shown.map(([resource, filters]) => ({ resource, filters })) };

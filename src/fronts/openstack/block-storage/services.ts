@@ -6,7 +6,6 @@ import { badRequest, notFound } from '../../../lib/errors.ts';
 import { parseBody, text } from '../shared/body.ts';
 import { queryOf, queryValue } from '../shared/paging.ts';
 import type { BlockStorageFront } from './context.ts';
-import { requireMicroversion } from './since.ts';
 
 const optional = Type.Optional(Type.Union([text(255), Type.Null()]));
 const named = { host: text(255, 1), binary: optional, service: optional };
@@ -21,6 +20,11 @@ const getLog = Type.Object(level);
 interface Answer {
   readonly code?: 202;
   readonly body?: object;
+}
+
+/** Before its version a change is not there. */
+function requireMicroversion({ microversion }: FastifyRequest, minor: number): void {
+  if (!microversion.atLeast(3, minor)) throw notFound('The resource could not be found.');
 }
 
 type Change = (front: BlockStorageFront, request: FastifyRequest) => Promise<Answer>;
