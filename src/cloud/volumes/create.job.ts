@@ -10,11 +10,10 @@
  * ids of the point and of both layers were chosen in the request, so every step finds what an interrupted attempt made. A failure drops the disk,
  * ends the hold, and leaves the volume in error.
  */
-import type { Database } from '../database/service.ts';
+import type { Database, StringMap } from '../database/service.ts';
 import type { DisksService } from '../disks/service.ts';
 import type { Placement } from '../hosts/service.ts';
 import type { SagaDefinition, StepContext } from '../jobs/saga.ts';
-import type { TypeChoice } from '../volume-types/service.ts';
 import { gib } from './sizes.ts';
 import { findVolume, move } from './store.ts';
 
@@ -25,6 +24,8 @@ export type CreateInput = {
   readonly topLayerId: string;
   readonly sizeGib: number;
   readonly pointId: string | null;
+  /** What its type asks of the backend; types do not change while volumes are of them. Left out by older releases. */
+  readonly extraSpecs?: StringMap;
   /** The image's bytes are what clients call downloading. */
   readonly fromImage: boolean;
   /** For a clone: where the point is made, and the layer that the source goes on in. */
@@ -34,7 +35,6 @@ export type CreateInput = {
 export interface CreateJobDeps {
   readonly database: Database;
   readonly disks: Pick<DisksService, 'freeze' | 'createDisk' | 'dropDisk' | 'release'>;
-  readonly types: Pick<TypeChoice, 'byId'>;
   readonly placement: Pick<Placement, 'takesVolume'>;
 }
 
@@ -70,12 +70,8 @@ export function createVolumeSaga(deps: CreateJobDeps): SagaDefinition<CreateInpu
   };
 }
 
-async function schedule({ database, types, placement }: CreateJobDeps, { input }: Context): Promise<undefined> {
-  const volume = await findVolume(database.sql, input.volumeId);
-  // Deleted by force meanwhile: later steps find that out themselves.
-  if (volume === undefined) return;
-  const { extraSpecs } = await types.byId(database, volume.volumeType.id);
-  if (!(await placement.takesVolume(database.sql, extraSpecs)))
+async function schedule({ database, placement }: CreateJobDeps, { input }: Context): Promise<undefined> {
+  if (!(await placement.takesVolume(database.sql, input.extraSpecs ?? {})))
     throw new Error('No valid backend was found. No weighed backends available');
 }
 

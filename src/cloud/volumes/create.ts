@@ -71,7 +71,7 @@ export async function beginCreate(deps: CreateDeps, tx: Tx, caller: Caller, orde
   // The point of a clone is made, and held, by the saga; the others are there and could lose their holders right after this.
   if (origin.pointId !== null && origin.clone === null) await deps.disks.hold(tx, origin.pointId, holderOf(volumeId));
   const { sizeGib, pointId, clone, fromImage } = origin;
-  const input: CreateInput = { volumeId, topLayerId: newId(), sizeGib, pointId, fromImage, clone };
+  const input: CreateInput = { volumeId, topLayerId: newId(), sizeGib, pointId, extraSpecs: type.extraSpecs, fromImage, clone };
   await deps.jobs.start(tx, { kind: createKind, subjectId: volumeId, projectId, input, requestId: caller.requestId });
   return volumeId;
 }
