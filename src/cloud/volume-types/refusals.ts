@@ -7,7 +7,6 @@ export const noTypeWithId = (id: string) => notFound(`Volume type ${id} could no
 export const nameTaken = (name: string) => conflict(`Volume Type ${name} already exists.`);
 export const stillInUse = (id: string) => badRequest(`Volume Type ${id} deletion is not allowed with volumes present with the type.`);
 export const isDefault = (id: string) => badRequest(`The volume type ${id} is a default volume type and cannot be deleted.`);
-export const isLast = (id: string) => badRequest(`The volume type ${id} is the only volume type and cannot be deleted.`);
 export const specsInUse = () => badRequest('Volume Type is currently in use.');
 export const noSpec = (id: string, key: string) => notFound(`Volume Type ${id} has no extra specs with key ${key}.`);
 export const noAccessList = () => notFound('Access list not available for public volume types.');
