@@ -18,6 +18,8 @@ const cloudOrder = [
   'disks',
   'volumes',
   'snapshots',
+  'transfers',
+  'groups',
   'images',
   'backups',
 ];

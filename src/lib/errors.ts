@@ -14,6 +14,7 @@ export type ErrorKind =
   | 'not-acceptable'
   | 'conflict'
   | 'gone'
+  | 'precondition-failed'
   | 'over-limit'
   | 'too-large'
   | 'unsupported-media-type'
@@ -44,6 +45,7 @@ export const methodNotAllowed = constructorOf('method-not-allowed');
 export const notAcceptable = constructorOf('not-acceptable');
 export const conflict = constructorOf('conflict');
 export const gone = constructorOf('gone');
+export const preconditionFailed = constructorOf('precondition-failed');
 export const overLimit = constructorOf('over-limit');
 export const tooLarge = constructorOf('too-large');
 export const unsupportedMediaType = constructorOf('unsupported-media-type');

@@ -6,16 +6,20 @@ import type { ConnectionTarget, Database } from '../cloud/database/service.ts';
 import { createReconciler } from '../cloud/disks/reconcile.ts';
 import { createDiskChecks } from '../cloud/disks/reconcile-service.ts';
 import { createDisksService } from '../cloud/disks/service.ts';
+import { createGroupPorts } from '../cloud/groups/ports.ts';
+import { createGroupsService } from '../cloud/groups/service.ts';
 import { createHosts } from '../cloud/hosts/service.ts';
 import { createIdentityService } from '../cloud/identity/service.ts';
 
 import { defaultImageLimits } from '../cloud/images/deps.ts';
+import { createVolumeImages } from '../cloud/images/from-volume.ts';
 import { createImagesService } from '../cloud/images/service.ts';
 import { openJobs } from '../cloud/jobs/service.ts';
-import { createImageLimitQuotas } from '../cloud/quotas/image-limits.ts';
 import { createMessages, tellingUsers } from '../cloud/messages/service.ts';
+import { createImageLimitQuotas } from '../cloud/quotas/image-limits.ts';
 import { createQuotas } from '../cloud/quotas/service.ts';
 import { createSnapshotPorts, createSnapshotsService } from '../cloud/snapshots/service.ts';
+import { createTransfersService } from '../cloud/transfers/service.ts';
 import { createVolumeTypes } from '../cloud/volume-types/service.ts';
 import { createVolumesService, type ImageSources } from '../cloud/volumes/service.ts';
 import { createConfinement } from '../engine/confinement/run-confined.ts';
@@ -86,12 +90,34 @@ export async function composeCloud({ config, paths, database, connection, ballas
     placement: hosts.placement,
     images: imageSources,
     snapshots: snapshotPorts,
+    groups: createGroupPorts(),
     availabilityZone,
     log,
   });
   const snapshots = createSnapshotsService({ database, jobs, quotas, disks, volumes: volumes.forSnapshots });
+  const transfers = createTransfersService({ database, quotas, volumes: volumes.forTransfers, snapshots: snapshots.forTransfers });
+  const groups = createGroupsService({
+    database,
+    jobs,
+    quotas,
+    disks,
+    volumes: volumes.forGroups,
+    snapshots: snapshots.forGroups,
+    availabilityZone,
+  });
   const intake = createImageIntake({ imagesDir: paths.images, confinement, download: config.imageDownload });
   const images = createImagesService({ database, jobs, disks, intake, space, quota: imageLimits, clock, log, limits: defaultImageLimits });
+  const volumeImages = createVolumeImages({
+    database,
+    jobs,
+    disks,
+    intake,
+    space,
+    quota: imageLimits,
+    clock,
+    types: volumeTypes.choice,
+    volumes: volumes.forImages,
+  });
   const backups = createBackupsService({
     database,
     jobs,
@@ -126,7 +152,10 @@ export async function composeCloud({ config, paths, database, connection, ballas
     messages: createMessages({ database }),
     volumes,
     snapshots,
+    transfers,
+    groups,
     images,
+    volumeImages,
     backups,
     diskChecks,
     status: createStatusSource({ database, backups, freeBytes, space: spaceInUse, trash: reconciler.trash, version: productVersion() }),

@@ -345,7 +345,7 @@ describe('a new disk for a volume', () => {
   it('is refused while the disk is attached and open', async () => {
     const volume = await makeVolume();
     const point = await volume.freeze();
-    await tree.database.sql.insertInto('volume_attachments').values({ id: newId(), volume_id: volume.id }).execute();
+    await tree.database.sql.insertInto('volume_attachments').values({ id: newId(), volume_id: volume.id, project_id: 'p' }).execute();
     await tree.disks.openExport(volume.id, { readOnly: false });
     const plan = { fromPointId: point, topLayerId: newId(), sizeBytes: diskBytes };
     await expect(tree.disks.replaceDisk(volume.id, plan)).rejects.toThrow('is open');

@@ -229,7 +229,7 @@ describe('a merge below a client', () => {
   it('gives way to a refusal to grow, of which its client notices nothing', async () => {
     await start('slowly merging');
     const volume = await withMergeableLayers();
-    await tree.database.sql.insertInto('volume_attachments').values({ id: newId(), volume_id: volume.id }).execute();
+    await tree.database.sql.insertInto('volume_attachments').values({ id: newId(), volume_id: volume.id, project_id: 'p' }).execute();
     const client = await connectNbd(volume.socketPath);
     await during(() => expect(tree.disks.resize(volume.id, 2 * diskBytes)).rejects.toThrow('is open'));
     expect(client.sizeBytes).toBe(diskBytes);

@@ -304,7 +304,7 @@ describe('a server of a disk', () => {
     execFileSync('qemu-io', ['-f', 'raw', '-c', 'write -P 9 1M 64k', `nbd+unix:///disk?socket=${socketPath}`]);
     execFileSync('qemu-io', ['-f', 'raw', '-c', 'write -P 9 1M 64k', model]);
     await sql().deleteFrom('volume_exports').where('volume_id', '=', volume.id).execute();
-    await sql().insertInto('volume_attachments').values({ id: newId(), volume_id: volume.id }).execute();
+    await sql().insertInto('volume_attachments').values({ id: newId(), volume_id: volume.id, project_id: 'p' }).execute();
 
     const starting = broken.reconcilerWith({});
     starting.begin();

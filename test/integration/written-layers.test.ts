@@ -167,7 +167,7 @@ describe('a volume that is attached', () => {
   it('keeps its disk, also when nobody serves it', async () => {
     const { volumeId, model, plan } = await scene();
     await tree.disks.createOverlay(plan, (target) => fill(target, pieces));
-    await tree.database.sql.insertInto('volume_attachments').values({ id: newId(), volume_id: volumeId }).execute();
+    await tree.database.sql.insertInto('volume_attachments').values({ id: newId(), volume_id: volumeId, project_id: 'p' }).execute();
     const swap = tree.disks.replaceDisk(volumeId, { fromPointId: plan.pointId, topLayerId: newId(), sizeBytes: diskBytes });
     await expect(swap).rejects.toThrow('is attached');
     expect((await tree.bytesOf(volumeId)).equals(model)).toBe(true);

@@ -274,6 +274,97 @@ const cascadeDelete: Scene = {
   },
 };
 
+const groupSnapshot: Scene = {
+  name: 'group snapshot, a group made of it, and their deletion',
+  hasHelpers: false,
+  async prepare(api, folder) {
+    const { group_type: type } = await api.volume('POST', '/group_types', { group_type: { name: `of ${folder}` } });
+    const order = { group_type: type.id, volume_types: ['__DEFAULT__'] };
+    const { group } = await api.volume('POST', '/groups', { group: { name: 'members', ...order } });
+    const members = [await volumeWithData(api, folder, 'first'), await volumeWithData(api, folder, 'second')];
+    await api.volume('PUT', `/groups/${group.id}`, { group: { add_volumes: members.map(({ id }) => id).join(',') } });
+    return {
+      async operate(again) {
+        const call = again.volume;
+        const { group_snapshot: snapshot } = await call('POST', '/group_snapshots', { group_snapshot: { group_id: group.id } });
+        await untilStatus(call, 'group_snapshot', snapshot.id, 'available');
+        const source = { 'create-from-src': { name: 'copy', group_snapshot_id: snapshot.id } };
+        const { group: copy } = await call('POST', '/groups/action', source);
+        await untilStatus(call, 'group', copy.id, 'available');
+        await deleteAllOf(call, group.id);
+      },
+      /** All parts or none; and every byte of the members. */
+      async check(again) {
+        const call = again.volume;
+        const { group_snapshots: found } = await call('GET', '/group_snapshots/detail');
+        for (const { id, status } of found) {
+          const { snapshots } = await call('GET', `/snapshots/detail?group_snapshot_id=${id}`);
+          const parts = snapshots.map((part: { status: string }) => part.status);
+          if (parts.length !== members.length || parts.some((part: string) => part !== status)) {
+            throw new Error(`group snapshot ${id} is ${status}, its parts are ${parts}`);
+          }
+        }
+        await deleteAllOf(call, group.id);
+        for (const { id, model } of members) await mustHold(again, id, model);
+      },
+    };
+  },
+};
+
+type Call = Api['volume'];
+
+async function untilStatus(call: Call, kind: 'group' | 'group_snapshot', id: string, wanted: string): Promise<void> {
+  for (;;) {
+    const { status } = (await call('GET', `/${kind}s/${id}`))[kind];
+    if (status === wanted) return;
+    if (status !== 'creating') throw new Error(`${kind} ${id} is ${status}, not ${wanted}`);
+    await sleep(20);
+  }
+}
+
+/** Group snapshots, then every group but one. */
+async function deleteAllOf(call: Call, keptGroupId: string): Promise<void> {
+  for (const { id } of (await call('GET', '/group_snapshots')).group_snapshots) await call('DELETE', `/group_snapshots/${id}`);
+  while ((await call('GET', '/group_snapshots')).group_snapshots.length > 0) await sleep(20);
+  const groupIds = async (): Promise<string[]> =>
+    (await call('GET', '/groups')).groups.map(({ id }: { id: string }) => id).filter((id: string) => id !== keptGroupId);
+  for (const id of await groupIds()) await call('POST', `/groups/${id}/action`, { delete: { 'delete-volumes': true } });
+  while ((await groupIds()).length > 0) await sleep(20);
+}
+
+const imageOfVolume: Scene = {
+  name: 'image of a volume',
+  hasHelpers: false,
+  async prepare(api, folder) {
+    const { id, model } = await volumeWithData(api, folder, 'pictured');
+    return {
+      async operate(again) {
+        const order = { 'os-volume_upload_image': { image_name: 'picture', disk_format: 'qcow2' } };
+        const { 'os-volume_upload_image': made } = await again.volume('POST', `/volumes/${id}/action`, order);
+        await mustSettle(again, 'volumes', id, 'available');
+        const { status } = await again.image('GET', `/images/${made.image_id}`);
+        if (status !== 'active') throw new Error(`the image is ${status}`);
+        const fromImage = await makeVolume(again, { imageRef: made.image_id }, 'from the picture');
+        await mustHold(again, fromImage, model);
+        await mustVanish(again, 'volumes', fromImage);
+        await again.image('DELETE', `/images/${made.image_id}`);
+      },
+      /** Active, or queued for another try; the volume is free either way. */
+      async check(again) {
+        await mustSettle(again, 'volumes', id, 'available');
+        const { images } = await again.image('GET', '/images?name=picture');
+        for (const image of images) {
+          if (!['active', 'queued'].includes(image.status)) throw new Error(`image ${image.id} is ${image.status}`);
+          await again.image('DELETE', `/images/${image.id}`);
+        }
+        const { volumes } = await again.volume('GET', '/volumes/detail?name=from%20the%20picture');
+        for (const volume of volumes) await mustVanish(again, 'volumes', volume.id);
+        await mustHold(again, id, model);
+      },
+    };
+  },
+};
+
 const backUp: Scene = {
   name: 'full and incremental backup',
   hasHelpers: true,
@@ -403,6 +494,8 @@ export const scenes: readonly Scene[] = [
   mergeLive,
   revertVolume,
   cascadeDelete,
+  groupSnapshot,
+  imageOfVolume,
   backUp,
   restoreToNew,
   restoreInPlace,

@@ -7,12 +7,16 @@ import type { Backup } from '../../src/cloud/backups/backup.ts';
 import type { CreateBackupOrder } from '../../src/cloud/backups/orders.ts';
 import { type BackupsService, createBackupsService } from '../../src/cloud/backups/service.ts';
 import { createDisksService, type RunningDisks } from '../../src/cloud/disks/service.ts';
+import { createGroupPorts } from '../../src/cloud/groups/ports.ts';
+import { createGroupsService, type GroupsService } from '../../src/cloud/groups/service.ts';
 import { createHosts, type HostsService } from '../../src/cloud/hosts/service.ts';
 import type { Caller } from '../../src/cloud/identity/caller.ts';
+import type { VolumeImages } from '../../src/cloud/images/from-volume.ts';
 import { type Jobs, openJobs as openRealJobs } from '../../src/cloud/jobs/service.ts';
 import { createMessages, type MessagesService, tellingUsers } from '../../src/cloud/messages/service.ts';
 import { createQuotas, type Quotas } from '../../src/cloud/quotas/service.ts';
 import { createSnapshotPorts, createSnapshotsService, type Snapshot, type SnapshotsService } from '../../src/cloud/snapshots/service.ts';
+import { createTransfersService, type TransfersService } from '../../src/cloud/transfers/service.ts';
 import { createVolumeTypes, type VolumeTypesService } from '../../src/cloud/volume-types/service.ts';
 import { createVolumesService, type Volume, type VolumesService } from '../../src/cloud/volumes/service.ts';
 import { createConfinement } from '../../src/engine/confinement/run-confined.ts';
@@ -54,6 +58,9 @@ export interface BackupCloud {
   readonly volumeTypes: VolumeTypesService;
   readonly volumes: VolumesService;
   readonly snapshots: SnapshotsService;
+  readonly transfers: TransfersService;
+  readonly groups: GroupsService;
+  readonly volumeImages: VolumeImages;
   readonly backups: BackupsService;
   /** What the data mover reported of each backup, the newest last. */
   readonly outcomes: BackupOutcome[];
@@ -120,8 +127,10 @@ export async function startBackupCloud(options: BackupCloudOptions = {}): Promis
   const volumeTypes = createVolumeTypes({ database, quotas });
   const { placement } = hosts;
   const common = { database, jobs, quotas, disks, types: volumeTypes.choice, placement, availabilityZone: 'nova', log };
-  const volumes = createVolumesService({ ...common, images, snapshots: createSnapshotPorts({ disks }) });
+  const volumes = createVolumesService({ ...common, images, snapshots: createSnapshotPorts({ disks }), groups: createGroupPorts() });
   const snapshots = createSnapshotsService({ ...common, volumes: volumes.forSnapshots });
+  const transfers = createTransfersService({ ...common, volumes: volumes.forTransfers, snapshots: snapshots.forTransfers });
+  const groups = createGroupsService({ ...common, volumes: volumes.forGroups, snapshots: snapshots.forGroups });
   const backups = createBackupsService({
     ...common,
     volumes: volumes.forBackups,
@@ -160,6 +169,10 @@ export async function startBackupCloud(options: BackupCloudOptions = {}): Promis
     volumeTypes,
     volumes,
     snapshots,
+    transfers,
+    groups,
+    // There is no room for images here: who asks for one gets an error.
+    volumeImages: { create: () => Promise.reject(new Error('there are no images here')) },
     backups,
     outcomes,
     restores,

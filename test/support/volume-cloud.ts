@@ -4,6 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { createDisksService, type RunningDisks } from '../../src/cloud/disks/service.ts';
+import { createGroupPorts } from '../../src/cloud/groups/ports.ts';
+import { createGroupsService, type GroupsService } from '../../src/cloud/groups/service.ts';
 import { createHosts, type HostsService } from '../../src/cloud/hosts/service.ts';
 import type { Caller } from '../../src/cloud/identity/caller.ts';
 import { type Jobs, openJobs as openRealJobs } from '../../src/cloud/jobs/service.ts';
@@ -26,6 +28,7 @@ export interface VolumeCloud {
   readonly volumeTypes: VolumeTypesService;
   readonly volumes: VolumesService;
   readonly snapshots: SnapshotsService;
+  readonly groups: GroupsService;
   /** The row at once, without waiting. */
   order(caller: Caller, order?: Partial<CreateVolumeOrder>): Promise<Volume>;
   /** Waits until the volume is what it is going to be. */
@@ -78,8 +81,9 @@ export async function startVolumeCloud(options: { openJobs?: typeof openRealJobs
   const volumeTypes = createVolumeTypes({ database, quotas });
   const { placement } = hosts;
   const common = { database, jobs, quotas, disks, types: volumeTypes.choice, placement, availabilityZone: 'nova', log };
-  const volumes = createVolumesService({ ...common, images, snapshots: createSnapshotPorts({ disks }) });
+  const volumes = createVolumesService({ ...common, images, snapshots: createSnapshotPorts({ disks }), groups: createGroupPorts() });
   const snapshots = createSnapshotsService({ ...common, volumes: volumes.forSnapshots });
+  const groups = createGroupsService({ ...common, volumes: volumes.forGroups, snapshots: snapshots.forGroups });
   await jobs.startWorking();
 
   const order = (caller: Caller, wanted: Partial<CreateVolumeOrder> = {}) =>
@@ -105,6 +109,7 @@ export async function startVolumeCloud(options: { openJobs?: typeof openRealJobs
     volumeTypes,
     volumes,
     snapshots,
+    groups,
     order,
     volume: async (caller, wanted) => settledVolume(caller, (await order(caller, wanted)).id),
     async snapshot(caller, volumeId) {

@@ -150,7 +150,7 @@ function connect(world: World, { volume: name, attached }: Plan<'connect'>): Mad
 
 async function attach(world: World, volume: VolumeModel): Promise<void> {
   volume.attached = true;
-  await world.database.sql.insertInto('volume_attachments').values({ id: newId(), volume_id: volume.id }).execute();
+  await world.database.sql.insertInto('volume_attachments').values({ id: newId(), volume_id: volume.id, project_id: 'p' }).execute();
 }
 
 async function detach(world: World, volume: VolumeModel): Promise<void> {

@@ -29,6 +29,10 @@ export interface Backup {
   readonly metadata: StringMap;
   readonly volumeMeta: VolumeMeta;
   readonly restoreVolumeId: string | null;
+  /** The volumes that it is being restored to just now. */
+  readonly restoreVolumeIds: readonly string[];
+  /** The dedupe domain that its commit is in: the owner's, or that of the project whose record was imported. */
+  readonly domain: string;
   readonly dataTimestamp: Timestamp;
   readonly repositoryId: string | null;
   /** The commit in the repository, and the identity of the disk that it holds; null until it is there. */

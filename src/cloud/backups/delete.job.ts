@@ -1,7 +1,8 @@
 /**
  * Deleting a backup.
  *
- *   tombstone  the commit stops being live: from now on it is garbage, and no restore begins from it
+ *   tombstone  the commit stops being live: from now on it is garbage, and no restore begins from it. A commit that the rows of imported
+ *              records lean on, too, stays for them
  *   remove     the row goes, in one transaction
  *
  * The request itself made the state `deleting` and took the commit out of the roots that incrementals start from, so no new backup leans on
@@ -16,7 +17,7 @@ import type { SagaDefinition, StepContext } from '../jobs/saga.ts';
 import { failReasonOf } from './backup.ts';
 import { explained } from './reasons.ts';
 import type { Repositories } from './repositories.ts';
-import { findBackup, move, removeBackup } from './store.ts';
+import { findBackup, hasSiblings, move, removeBackup } from './store.ts';
 
 export const deleteKind = 'backup.delete';
 
@@ -52,9 +53,11 @@ export function deleteBackupSaga(deps: DeleteJobDeps): SagaDefinition<DeleteInpu
 async function tombstone(deps: DeleteJobDeps, context: StepContext<DeleteInput>): Promise<undefined> {
   const backup = await findBackup(deps.database.sql, context.input.backupId);
   if (backup === undefined || backup.session === null || backup.repositoryId === null) return;
-  const { session, projectId } = backup;
+  const { session, domain } = backup;
+  // Their own deletion ends the commit; of two that are being deleted at once, both do.
+  if (await hasSiblings(deps.database.sql, { id: backup.id, session }, 'kept')) return;
   const repository = await deps.repositories.addressOf(backup.repositoryId);
-  await explained(context.signal, () => context.effect('write', () => deps.mover.tombstone(repository, projectId, session)));
+  await explained(context.signal, () => context.effect('write', () => deps.mover.tombstone(repository, domain, session)));
 }
 
 async function remove(deps: DeleteJobDeps, context: StepContext<DeleteInput>): Promise<undefined> {

@@ -20,6 +20,16 @@ export interface RestoreBackupOrder {
   readonly name: string | null;
 }
 
+/** Of a new volume from a backup. Null = what the backup, or the default, says. */
+export interface VolumeOrder {
+  readonly name: string | null;
+  readonly description: string | null;
+  readonly sizeGib: number | null;
+  readonly volumeType: string | null;
+  readonly availabilityZone: string | null;
+  readonly metadata: StringMap;
+}
+
 export interface Restore {
   readonly backupId: string;
   readonly volumeId: string;

@@ -24,7 +24,7 @@ import { failReasonOf } from './backup.ts';
 import { explained } from './reasons.ts';
 import { freeze, release, write } from './restore-disk.ts';
 import { type RestoreContext as Context, gib, holderOf, type RestoreInput, type RestoreJobDeps, type WriteNote } from './restore-work.ts';
-import { lockBackup, move } from './store.ts';
+import { endRestoreTo, lockBackup, move } from './store.ts';
 
 export const restoreKind = 'backup.restore';
 
@@ -81,10 +81,11 @@ async function finish(deps: RestoreJobDeps, context: Context, tx: Tx): Promise<v
   if (finding !== undefined) await deps.events.record(tx, auditEvent('a restore', { projectId: domain, volumeId, backupId }, finding));
 }
 
-/** The backup may be gone, reset, or busy with a later restore to another volume: then this one has no say any more. */
+/** The backup may be gone, reset, or busy with restores to other volumes: then this one has no say any more. */
 async function endOnBackup(tx: Tx, input: RestoreInput, failReason: string | null): Promise<void> {
   const backup = await lockBackup(tx.sql, input.backupId);
-  if (backup?.restoreVolumeId === input.volumeId) await move(tx.sql, backup.id, 'restoreEnded', { failReason });
+  if (backup === undefined || !backup.restoreVolumeIds.includes(input.volumeId)) return;
+  if ((await endRestoreTo(tx.sql, backup.id, input.volumeId)) === 0) await move(tx.sql, backup.id, 'restoreEnded', { failReason });
 }
 
 /** A volume that has a name of its own keeps it, and its description; otherwise it takes those of the volume that was backed up. */
@@ -93,7 +94,11 @@ function restoredFacts(input: RestoreInput, volume: Volume): RestoredFacts {
   const keepsName = volume.name !== null && volume.name !== '' && !volume.name.startsWith('restore_backup_');
   return {
     ...(keepsName ? {} : { name, description }),
-    metadata: input.volumeId === input.sourceVolumeId ? metadata : { ...metadata, src_backup_id: input.backupId },
+    // A new volume may have been given some of its own.
+    metadata:
+      input.volumeId === input.sourceVolumeId
+        ? metadata
+        : { ...metadata, src_backup_id: input.backupId, ...(input.intoNewVolume && volume.metadata) },
     bootable,
     imageMetadata,
   };

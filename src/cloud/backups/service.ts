@@ -14,19 +14,22 @@ import { type Action, authorise, canSee } from '../identity/policy.ts';
 import type { Jobs } from '../jobs/service.ts';
 import type { Quotas } from '../quotas/service.ts';
 import type { SnapshotsForBackups } from '../snapshots/contract.ts';
-import type { VolumesForBackups } from '../volumes/contract.ts';
+import type { Volume, VolumesForBackups } from '../volumes/contract.ts';
 import type { Backup } from './backup.ts';
 import { beginCreate } from './begin-create.ts';
-import { beginRestore } from './begin-restore.ts';
-import { createBackupSaga, createKind } from './create.job.ts';
+import { beginRestore, beginVolume } from './begin-restore.ts';
+import { createBackupSaga } from './create.job.ts';
 import { type DeleteInput, deleteBackupSaga, deleteKind } from './delete.job.ts';
 import { discardSessionsSaga } from './discard.job.ts';
+import { importRecordSaga } from './import.job.ts';
+import { beginImport } from './import.ts';
 import type { BackupColumn } from './list-query.ts';
-import type { CreateBackupOrder, Restore, RestoreBackupOrder } from './orders.ts';
+import type { CreateBackupOrder, Restore, RestoreBackupOrder, VolumeOrder } from './orders.ts';
+import { type BackupRecord, recordOf } from './record.ts';
 import { createRepositories, type RepositoryPlace, type RepositoryView } from './repositories.ts';
 import { restoreBackupSaga, restoreKind } from './restore.job.ts';
 import { can } from './states.ts';
-import { countBackups, describeBackup, findBackup, hasChildren, listBackups, lockBackup, move } from './store.ts';
+import { countBackups, describeBackup, findBackup, hasChildren, hasSiblings, listBackups, lockBackup, move } from './store.ts';
 
 export interface BackupsDeps {
   readonly database: Database;
@@ -73,6 +76,12 @@ export interface BackupsService {
   create(caller: Caller, order: CreateBackupOrder): Promise<Backup>;
   update(caller: Caller, id: string, changes: BackupChanges): Promise<Backup>;
   restore(caller: Caller, id: string, order: RestoreBackupOrder): Promise<Restore>;
+  /** A new volume that starts as what the backup holds. */
+  createVolume(caller: Caller, id: string, order: VolumeOrder): Promise<Volume>;
+  /** What another database needs to know of an available backup. For administrators. */
+  exportRecord(caller: Caller, id: string): Promise<BackupRecord>;
+  /** A backup whose record another database, or this one, has exported; the caller's project owns it. For administrators. */
+  importRecord(caller: Caller, record: BackupRecord): Promise<Backup>;
   delete(caller: Caller, id: string): Promise<void>;
   /** Deletion from any state; of a backup that is being created: its cancellation. */
   forceDelete(caller: Caller, id: string): Promise<void>;
@@ -91,6 +100,7 @@ export function createBackupsService(deps: BackupsDeps): BackupsService {
   jobs.define(restoreBackupSaga(withRepositories));
   jobs.define(deleteBackupSaga(withRepositories));
   jobs.define(discardSessionsSaga(withRepositories));
+  jobs.define(importRecordSaga(withRepositories));
 
   const visible = (caller: Caller, id: string, backup: Backup | undefined, action: Action): Backup => {
     if (backup === undefined || !canSee(caller, backup)) throw unknownBackup(id);
@@ -139,6 +149,26 @@ export function createBackupsService(deps: BackupsDeps): BackupsService {
       return await database.transact((tx) => beginRestore(deps, tx, caller, backup, order));
     },
 
+    async createVolume(caller, id, order) {
+      const backup = await get(caller, id, 'backup:restore');
+      return await database.transact((tx) => beginVolume(deps, tx, caller, backup, order));
+    },
+
+    async exportRecord(caller, id) {
+      const backup = await get(caller, id, 'backup:export');
+      if (backup.status !== 'available') {
+        throw badRequest(`Invalid backup: Backup status must be available and not ${backup.status}.`);
+      }
+      return recordOf(backup);
+    },
+
+    async importRecord(caller, record) {
+      const owner = { ...caller, projectId: projectOf(caller) };
+      authorise(caller, 'backup:import', owner);
+      const id = await database.transact((tx) => beginImport(deps, tx, owner, record));
+      return await get(caller, id, 'backup:get');
+    },
+
     delete: (caller, id) =>
       database.transact(async (tx) => {
         const backup = await getLocked(tx, caller, id, 'backup:delete');
@@ -180,12 +210,13 @@ async function beginDelete(
   await move(tx.sql, backup.id, transition);
   if (backup.status === 'creating') {
     // Its saga finds the state changed: it cleans up and removes the row.
-    await deps.jobs.requestCancel(tx, backup.id, createKind);
+    await deps.jobs.requestCancel(tx, backup.id);
     return;
   }
   if (backup.status === 'restoring') await deps.jobs.requestCancel(tx, backup.id, restoreKind);
   // From this moment no new incremental starts from the commit that is about to die.
-  if (backup.session !== null) await deps.disks.forgetSession(tx, backup.session);
+  const { id, session } = backup;
+  if (session !== null && !(await hasSiblings(tx.sql, { id, session }, 'kept'))) await deps.disks.forgetSession(tx, session);
   const input: DeleteInput = { backupId: backup.id };
   await deps.jobs.start(tx, { kind: deleteKind, subjectId: backup.id, projectId: backup.projectId, input, requestId });
 }
@@ -193,10 +224,10 @@ async function beginDelete(
 async function resetStatus(deps: BackupsDeps, tx: Tx, backup: Backup, status: 'available' | 'error'): Promise<void> {
   if (backup.status === 'creating') {
     // There is nothing yet that could be called available; `error` is where a cancelled creation ends by itself.
-    if (status === 'error') await deps.jobs.requestCancel(tx, backup.id, createKind);
+    if (status === 'error') await deps.jobs.requestCancel(tx, backup.id);
     return;
   }
   if (!can.beReset(backup, status)) return;
   if (backup.status === 'restoring') await deps.jobs.requestCancel(tx, backup.id, restoreKind);
-  await move(tx.sql, backup.id, status === 'error' ? 'resetToError' : 'resetToAvailable');
+  await move(tx.sql, backup.id, status === 'error' ? 'resetToError' : 'resetToAvailable', { restoringTo: [] });
 }

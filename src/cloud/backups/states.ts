@@ -19,6 +19,8 @@ export const transitions = {
   /** The creating saga failed, or was cancelled without the wish to delete. */
   createFailed: { from: ['creating'], to: 'error' },
   restoreBegun: { from: ['available'], to: 'restoring' },
+  /** New volumes may be made from a backup that is being restored already. */
+  restoreJoined: { from: ['available', 'restoring'], to: 'restoring' },
   /** Both ways a restore ends: the backup is as good as it was. */
   restoreEnded: { from: ['restoring'], to: 'available' },
   deleteBegun: { from: ['available', 'error'], to: 'deleting' },
@@ -38,6 +40,7 @@ const isIn = (status: BackupStatus, states: readonly BackupStatus[]): boolean =>
 /** The rules that services, fronts and disabled buttons quote. */
 export const can = {
   restore: (backup: { status: BackupStatus }) => isIn(backup.status, transitions.restoreBegun.from),
+  makeVolume: (backup: { status: BackupStatus }) => isIn(backup.status, transitions.restoreJoined.from),
   delete: (backup: { status: BackupStatus }) => isIn(backup.status, transitions.deleteBegun.from),
   forceDelete: (backup: { status: BackupStatus }) => isIn(backup.status, transitions.forceDeleteBegun.from),
   /** Later backups lean on this one in the books only when it holds something. */

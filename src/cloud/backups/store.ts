@@ -25,7 +25,9 @@ export interface NewBackup {
   readonly volumeMeta: VolumeMeta;
   readonly dataTimestamp: Timestamp;
   readonly createdAt: Timestamp;
-  readonly repositoryId: string;
+  /** Null until it is known: of an imported record. */
+  readonly repositoryId: string | null;
+  readonly objectCount?: number;
 }
 
 /** What may change together with the status. `undefined` = stays. */
@@ -38,6 +40,20 @@ export interface BackupChanges {
   readonly root?: string | null;
   readonly pointId?: string | null;
   readonly restoreVolumeId?: string | null;
+  /** One more that it is being restored to; an empty list: to none any more. */
+  readonly restoringTo?: string | readonly [];
+  /** What only the record of an imported backup says. */
+  readonly imported?: ImportedFacts;
+}
+
+export interface ImportedFacts {
+  readonly volumeId: string;
+  readonly parentId: string | null;
+  readonly snapshotId: string | null;
+  readonly domain: string;
+  readonly repositoryId: string;
+  readonly dataTimestamp: Timestamp | null;
+  readonly volumeMeta: VolumeMeta;
 }
 
 const selectRows = (db: Queries) =>
@@ -75,6 +91,8 @@ function backupOf(row: Row): Backup {
     // Written by `insertBackup` only, from a VolumeMeta.
     volumeMeta: row.volume_meta as unknown as VolumeMeta,
     restoreVolumeId: row.restore_volume_id,
+    restoreVolumeIds: row.restore_volume_ids,
+    domain: row.domain ?? row.project_id,
     dataTimestamp: row.data_timestamp,
     repositoryId: row.repository_id,
     session: row.session,
@@ -107,6 +125,7 @@ export async function insertBackup(db: Queries, backup: NewBackup): Promise<void
       data_timestamp: backup.dataTimestamp,
       created_at: backup.createdAt,
       repository_id: backup.repositoryId,
+      ...(backup.objectCount === undefined ? {} : { object_count: backup.objectCount }),
     })
     .execute();
 }
@@ -137,11 +156,58 @@ export async function move(db: Queries, id: string, name: TransitionName, change
       ...(changes.root === undefined ? {} : { root: changes.root }),
       ...(changes.pointId === undefined ? {} : { point_id: changes.pointId }),
       ...(changes.restoreVolumeId === undefined ? {} : { restore_volume_id: changes.restoreVolumeId }),
+      ...restoringColumn(changes.restoringTo),
+      ...importedColumns(changes.imported),
     })
     .where('id', '=', id)
     .where('status', 'in', [...from])
     .executeTakeFirst();
   return result.numUpdatedRows > 0n;
+}
+
+const restoringColumn = (to: BackupChanges['restoringTo']) => {
+  if (to === undefined) return {};
+  return {
+    restore_volume_ids: typeof to === 'string' ? sql<string[]>`array_append(restore_volume_ids, ${to}::uuid)` : sql<string[]>`'{}'`,
+  };
+};
+
+/** A parent that is not here is no parent here: what is restored does not depend on it. */
+const importedColumns = (facts: ImportedFacts | undefined) =>
+  facts === undefined
+    ? {}
+    : {
+        volume_id: facts.volumeId,
+        parent_id: sql<
+          string | null
+        >`(SELECT parent.id FROM backups AS parent WHERE parent.id = ${facts.parentId} AND parent.id <> backups.id)`,
+        snapshot_id: facts.snapshotId,
+        domain: facts.domain,
+        repository_id: facts.repositoryId,
+        volume_meta: json(facts.volumeMeta),
+        ...(facts.dataTimestamp === null ? {} : { data_timestamp: facts.dataTimestamp }),
+      };
+
+/** Takes a volume off the list of those that the backup is being restored to. Returns how many are left. Repeatable. */
+export async function endRestoreTo(db: Queries, id: string, volumeId: string): Promise<number> {
+  const { rows } = await sql<{ left: number }>`
+    UPDATE backups SET restore_volume_ids = array_remove(restore_volume_ids, ${volumeId}::uuid) WHERE id = ${id}
+    RETURNING cardinality(restore_volume_ids) AS left`.execute(db);
+  return rows[0]?.left ?? 0;
+}
+
+/** Other rows lean on the same commit: the record of one backup was imported under several ids. */
+export async function hasSiblings(
+  db: Queries,
+  { id, session }: { id: string; session: string },
+  which: 'kept' | 'deleting',
+): Promise<boolean> {
+  const others = db.selectFrom('backups').select('id').where('session', '=', session).where('id', '<>', id);
+  const found = await others
+    .where('status', which === 'kept' ? '<>' : '=', 'deleting')
+    .limit(1)
+    .executeTakeFirst();
+  return found !== undefined;
 }
 
 /** Notes on a backup that stays in its state. */

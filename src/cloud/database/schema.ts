@@ -340,13 +340,14 @@ export interface VolumesTable {
   availability_zone: string;
   volume_type_id: string;
   bootable: Generated<boolean>;
-  readonly: Generated<boolean>;
+  readonly: boolean | null;
   snapshot_id: string | null;
   source_volid: string | null;
   metadata: DefaultedJsonColumn<StringMap>;
   image_metadata: DefaultedJsonColumn<StringMap>;
   top_layer_id: string | null;
   head_point_id: string | null;
+  group_id: string | null;
   created_at: DefaultedTimestamp;
   updated_at: Timestamp | null;
 }
@@ -358,7 +359,11 @@ export interface VolumeAttachmentsTable {
   host_name: string | null;
   mountpoint: string | null;
   mode: Generated<'rw' | 'ro'>;
-  attached_at: DefaultedTimestamp;
+  status: Generated<'reserved' | 'attaching' | 'attached'>;
+  connection_info: DefaultedJsonColumn<JsonMap>;
+  project_id: string;
+  created_at: DefaultedTimestamp;
+  attached_at: ColumnType<Timestamp | null, Timestamp | null | undefined, Timestamp | null>;
 }
 
 export interface VolumeExportsTable {
@@ -383,6 +388,61 @@ export interface SnapshotsTable {
   size_gib: number;
   metadata: DefaultedJsonColumn<StringMap>;
   point_id: string | null;
+  group_snapshot_id: string | null;
+  created_at: DefaultedTimestamp;
+  updated_at: Timestamp | null;
+}
+
+export interface VolumeTransfersTable {
+  id: string;
+  volume_id: string;
+  project_id: string;
+  name: string | null;
+  key_hash: Buffer;
+  no_snapshots: Generated<boolean>;
+  created_at: DefaultedTimestamp;
+  updated_at: Timestamp | null;
+}
+
+export interface GroupTypesTable {
+  id: string;
+  name: string;
+  description: string | null;
+  is_public: Generated<boolean>;
+  group_specs: DefaultedJsonColumn<StringMap>;
+  created_at: DefaultedTimestamp;
+  updated_at: Timestamp | null;
+}
+
+export interface VolumeGroupsTable {
+  id: string;
+  project_id: string;
+  user_id: string;
+  name: string | null;
+  description: string | null;
+  status: string;
+  availability_zone: string;
+  group_type_id: string;
+  group_snapshot_id: string | null;
+  source_group_id: string | null;
+  created_at: DefaultedTimestamp;
+  updated_at: Timestamp | null;
+}
+
+export interface VolumeGroupTypesTable {
+  group_id: string;
+  volume_type_id: string;
+}
+
+export interface GroupSnapshotsTable {
+  id: string;
+  project_id: string;
+  user_id: string;
+  group_id: string;
+  group_type_id: string;
+  name: string | null;
+  description: string | null;
+  status: string;
   created_at: DefaultedTimestamp;
   updated_at: Timestamp | null;
 }
@@ -496,6 +556,8 @@ export interface BackupsTable {
   metadata: DefaultedJsonColumn<StringMap>;
   volume_meta: DefaultedJsonColumn<JsonMap>;
   restore_volume_id: string | null;
+  restore_volume_ids: Generated<string[]>;
+  domain: string | null;
   data_timestamp: Timestamp;
   repository_id: string | null;
   session: string | null;
@@ -545,6 +607,11 @@ export interface Schema {
   volume_attachments: VolumeAttachmentsTable;
   volume_exports: VolumeExportsTable;
   snapshots: SnapshotsTable;
+  volume_transfers: VolumeTransfersTable;
+  group_types: GroupTypesTable;
+  volume_groups: VolumeGroupsTable;
+  volume_group_types: VolumeGroupTypesTable;
+  group_snapshots: GroupSnapshotsTable;
   images: ImagesTable;
   image_members: ImageMembersTable;
   image_tasks: ImageTasksTable;

@@ -39,6 +39,13 @@ export interface DiskUsage {
   readonly sharedBytes: Readonly<Record<Sharer, number>>;
 }
 
+export interface FreezeOfOne {
+  readonly volumeId: string;
+  readonly pointId: string;
+  readonly topLayerId: string;
+  readonly holder: string;
+}
+
 /**
  * The tree of layers (files) and points (moments) behind volumes, snapshots, images and backups.
  *
@@ -53,6 +60,12 @@ export interface DisksService {
    * the disk open. Takes milliseconds. The point is held by `holder` before anything else can happen to it.
    */
   freeze(volumeId: string, plan: { pointId: string; topLayerId: string; holder: string }): Promise<void>;
+  /**
+   * As `freeze`, of several volumes while nobody else can do anything with any of their disks. Of disks that nobody has open that is one moment.
+   * Those that are open are switched over one after the other, within milliseconds: what a client writes to two of them meanwhile may be in
+   * the point of the second and not in that of the first. A failure may leave points that were made: the caller releases all of them.
+   */
+  freezeTogether(plans: readonly FreezeOfOne[]): Promise<void>;
   /** Makes a frozen raw base and its point, with bytes that `write` puts into the target; it returns the ranges it wrote. */
   createBase(
     plan: { layerId: string; pointId: string; home: string; sizeBytes: number; holder: string },

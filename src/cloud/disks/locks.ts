@@ -18,7 +18,9 @@ const tidyLockClass = 0x5350_0003;
 export interface VolumeLocks {
   /** Runs `work` alone on the volume. Its queries go through the `sql` that it is given. */
   withVolume<T>(volumeId: string, work: (sql: Sql) => Promise<T>): Promise<T>;
-  /** The same, unless somebody works on the volume: then `undefined`, at once. */
+  /** Runs `work` alone on all of them, on one session. Taken in one order by everybody, so that nobody waits in a circle. */
+  withVolumes<T>(volumeIds: readonly string[], work: (sql: Sql) => Promise<T>): Promise<T>;
+  /** As `withVolume`, unless somebody works on the volume: then `undefined`, at once. */
   tryWithVolume<T>(volumeId: string, work: (sql: Sql) => Promise<T>): Promise<T | undefined>;
   /** One tidy at a time among all processes. `undefined` when another one runs. */
   tryTidy<T>(work: (sql: Sql) => Promise<T>): Promise<T | undefined>;
@@ -44,14 +46,23 @@ export function createVolumeLocks(database: Database): VolumeLocks {
     }
   }
 
+  /** The queues one inside the other, in the order of the ids. */
+  const inQueues = <T>([first, ...others]: readonly string[], work: () => Promise<T>): Promise<T> =>
+    first === undefined ? work() : inQueue(first, () => inQueues(others, work));
+
+  const lockedAll = async <T>(sql: Sql, [first, ...others]: readonly string[], work: () => Promise<T>): Promise<T> => {
+    if (first === undefined) return await work();
+    await query`SELECT pg_advisory_lock(${query.lit(volumeLockClass)}, hashtext(${first}))`.execute(sql);
+    return await untilUnlocked(sql, volumeLockClass, first, () => lockedAll(sql, others, work));
+  };
+
   return {
+    withVolumes(volumeIds, work) {
+      const ids = [...new Set(volumeIds)].sort();
+      return inQueues(ids, () => database.sql.connection().execute((sql) => lockedAll(sql, ids, () => work(sql))));
+    },
     withVolume: (volumeId, work) =>
-      inQueue(volumeId, () =>
-        database.sql.connection().execute(async (sql) => {
-          await query`SELECT pg_advisory_lock(${query.lit(volumeLockClass)}, hashtext(${volumeId}))`.execute(sql);
-          return await untilUnlocked(sql, volumeLockClass, volumeId, () => work(sql));
-        }),
-      ),
+      inQueue(volumeId, () => database.sql.connection().execute((sql) => lockedAll(sql, [volumeId], () => work(sql)))),
     async tryWithVolume(volumeId, work) {
       if (queues.has(volumeId)) return undefined;
       return await inQueue(volumeId, () =>

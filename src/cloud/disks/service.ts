@@ -16,7 +16,7 @@ import { addHold, addRoot, findPoint, removeHold, removeRootsOf } from './point-
 import { createDiskFigures } from './space.ts';
 import { createBase, createOverlay, type WrittenLayersDeps } from './written-layers.ts';
 
-export type { ChangesSince, DiskSpace, DisksService, DiskUsage, KnownRoot } from './contract.ts';
+export type { ChangesSince, DiskSpace, DisksService, DiskUsage, FreezeOfOne, KnownRoot } from './contract.ts';
 
 export interface DisksDeps {
   readonly database: Database;
@@ -67,6 +67,18 @@ export function createDisksService(deps: DisksDeps): RunningDisks {
     async freeze(volumeId, plan) {
       const deps = { backend, log, follow: exports.follow };
       if (await alone(volumeId, (sql) => freezeDisk(deps, sql, volumeId, plan))) journals.computeSoon(plan.pointId);
+    },
+    async freezeTogether(plans) {
+      for (const { volumeId } of plans) merges.cancelOfVolume(volumeId);
+      const deps = { backend, log, follow: exports.follow };
+      const made: string[] = [];
+      await locks.withVolumes(
+        plans.map(({ volumeId }) => volumeId),
+        async (sql) => {
+          for (const plan of plans) if (await freezeDisk(deps, sql, plan.volumeId, plan)) made.push(plan.pointId);
+        },
+      );
+      for (const pointId of made) journals.computeSoon(pointId);
     },
     createBase: (plan, write) => createBase(written, plan, write),
     createOverlay: (plan, write) => createOverlay(written, plan, write),

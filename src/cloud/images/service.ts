@@ -8,6 +8,7 @@ import { authorise, visibleImage } from './access.ts';
 import { applyChanges, checkLimits, checkSizes, checkVisibility, withoutRepeats } from './changes.ts';
 import { type DeleteInput, deleteKind, deleteSaga } from './delete.job.ts';
 import type { ImagesDeps } from './deps.ts';
+import { fromVolumeKind } from './from-volume.job.ts';
 import type { Image, ImageChange, NewImage } from './image.ts';
 import { importKind, importSaga } from './import.job.ts';
 import { createImageImports, type ImageImports } from './imports.ts';
@@ -150,7 +151,7 @@ export function createImagesService(deps: ImagesDeps): ImagesService {
         authorise(caller, 'image:delete', image.owner);
         if (image.protected) throw forbidden(`Image ${id} is protected and cannot be deleted.`);
         await deleteImage(tx.sql, id);
-        for (const kind of [prepareKind, importKind]) await jobs.requestCancel(tx, id, kind);
+        for (const kind of [prepareKind, importKind, fromVolumeKind]) await jobs.requestCancel(tx, id, kind);
         const input: DeleteInput = { imageId: id, pointId: image.pointId };
         await jobs.start(tx, { kind: deleteKind, subjectId: id, projectId: image.owner, input });
         tx.afterCommit(() => bytes.interrupt(id, gone(`Image ${id} was deleted.`)));

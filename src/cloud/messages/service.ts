@@ -74,12 +74,12 @@ export function tellingUsers(jobs: Jobs, { database }: { readonly database: Data
   const watched = <Input extends Json>(saga: SagaDefinition<Input>): SagaDefinition<Input> => ({
     ...saga,
     async settle(context, failure) {
-      const telling = tellingOf(saga.kind, failure);
+      const telling = tellingOf(saga.kind, context.input, failure);
       // First: whoever sees the status of a failure finds its message.
       if (telling !== undefined) {
-        const { resource: resourceType, action, detail } = telling;
-        const message = { id: context.sagaId, resourceType, actionId: actions[action].id, detailId: details[detail].id, livesDays };
-        await insertMessage(database.sql, message);
+        const { resource: resourceType, resourceId, action, detail } = telling;
+        const ids = { id: context.sagaId, resourceId, actionId: actions[action].id, detailId: details[detail].id };
+        await insertMessage(database.sql, { ...ids, resourceType, livesDays });
         await deleteExpired(database.sql);
       }
       await saga.settle(context, failure);

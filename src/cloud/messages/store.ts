@@ -45,16 +45,18 @@ export interface NewMessage {
   /** The saga that failed: one is told once, however often it settles. */
   readonly id: string;
   readonly resourceType: MessageResource;
+  /** Null: the saga's subject. */
+  readonly resourceId: string | null;
   readonly actionId: string;
   readonly detailId: string;
   readonly livesDays: number;
 }
 
-/** Project, request and resource come from the saga's own row. */
+/** Project and request come from the saga's own row. */
 export async function insertMessage(db: Queries, message: NewMessage): Promise<void> {
   await sql`
     INSERT INTO messages (id, project_id, request_id, resource_type, resource_uuid, action_id, detail_id, expires_at)
-    SELECT id, project_id, request_id, ${message.resourceType}, subject_id::uuid, ${message.actionId}, ${message.detailId},
+    SELECT id, project_id, request_id, ${message.resourceType}, coalesce(${message.resourceId}, subject_id)::uuid, ${message.actionId}, ${message.detailId},
       clock_timestamp() + make_interval(days => ${message.livesDays})
     FROM sagas WHERE id = ${message.id} AND project_id IS NOT NULL
     ON CONFLICT (id) DO NOTHING`.execute(db);

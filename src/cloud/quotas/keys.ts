@@ -35,6 +35,7 @@ export interface ProjectUsage {
   readonly snapshots: readonly TypeUsage[];
   readonly backupCount: number;
   readonly backupGib: number;
+  readonly groupCount: number;
 }
 
 export interface TypeUsage {
@@ -43,7 +44,7 @@ export interface TypeUsage {
   readonly gib: number;
 }
 
-/** Usage by key. Snapshots weigh in `gigabytes` like volumes. A limit on one volume has no usage, and groups do not exist yet. */
+/** Usage by key. Snapshots weigh in `gigabytes` like volumes. A limit on one volume has no usage. */
 export function usageByKey(usage: ProjectUsage): Record<string, number> {
   const total = (rows: readonly TypeUsage[], field: 'count' | 'gib'): number => rows.reduce((sum, row) => sum + row[field], 0);
   const byKey: Record<string, number> = {
@@ -52,6 +53,7 @@ export function usageByKey(usage: ProjectUsage): Record<string, number> {
     gigabytes: total(usage.volumes, 'gib') + total(usage.snapshots, 'gib'),
     backups: usage.backupCount,
     backup_gigabytes: usage.backupGib,
+    groups: usage.groupCount,
   };
   const add = (key: string, amount: number): void => {
     byKey[key] = (byKey[key] ?? 0) + amount;

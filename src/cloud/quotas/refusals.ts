@@ -16,6 +16,7 @@ export function refusalOf({ key, requested, inUse, limit }: Excess): ProductErro
   if (key === 'backup_gigabytes') {
     return overLimit(`VolumeBackupSizeExceedsAvailableQuota: Requested backup exceeds allowed Backup gigabytes quota. ${consumed}`);
   }
+  if (key === 'groups') return overLimit(`GroupLimitExceeded: Maximum number of groups allowed (${limit}) exceeded`);
   if (key === 'backups') return overLimit(`BackupLimitExceeded: Maximum number of backups allowed (${limit}) exceeded`);
   if (key.startsWith('gigabytes')) {
     return overLimit(`VolumeSizeExceedsAvailableQuota: Requested volume or snapshot exceeds allowed ${key} quota. ${consumed}`);

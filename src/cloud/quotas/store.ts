@@ -29,11 +29,20 @@ export async function readUsage(db: Kysely<Schema>, projectId: string): Promise<
       FROM snapshots s JOIN volumes v ON v.id = s.volume_id JOIN volume_types t ON t.id = v.volume_type_id
      WHERE s.project_id = ${projectId} GROUP BY t.name
     UNION ALL
-    SELECT 'backups', '', count(*), coalesce(sum(size_gib), 0)::bigint FROM backups WHERE project_id = ${projectId}`.execute(db);
+    SELECT 'backups', '', count(*), coalesce(sum(size_gib), 0)::bigint FROM backups WHERE project_id = ${projectId}
+    UNION ALL
+    SELECT 'groups', '', count(*), 0 FROM volume_groups WHERE project_id = ${projectId}`.execute(db);
   const of = (resource: string): TypeUsage[] =>
     rows.filter((row) => row.resource === resource).map((row) => ({ typeName: row.type_name, count: row.count, gib: row.gib }));
-  const backups = of('backups')[0];
-  return { volumes: of('volumes'), snapshots: of('snapshots'), backupCount: backups?.count ?? 0, backupGib: backups?.gib ?? 0 };
+  const [backups] = of('backups');
+  const [groups] = of('groups');
+  return {
+    volumes: of('volumes'),
+    snapshots: of('snapshots'),
+    backupCount: backups?.count ?? 0,
+    backupGib: backups?.gib ?? 0,
+    groupCount: groups?.count ?? 0,
+  };
 }
 
 export async function readTypeNames(db: Kysely<Schema>): Promise<string[]> {

@@ -1,6 +1,7 @@
 import type { ListColumn, ListQuery } from '../database/lists.ts';
 import type { StringMap, Timestamp, Tx } from '../database/service.ts';
 import type { Caller } from '../identity/caller.ts';
+import type { Volume } from '../volumes/service.ts';
 import type { SnapshotStatus } from './states.ts';
 
 export interface Snapshot {
@@ -17,6 +18,8 @@ export interface Snapshot {
   readonly metadata: StringMap;
   /** The moment that it keeps; null until it is made. */
   readonly pointId: string | null;
+  /** Of which group snapshot it is a part. */
+  readonly groupSnapshotId: string | null;
   readonly createdAt: Timestamp;
   readonly updatedAt: Timestamp | null;
 }
@@ -32,6 +35,7 @@ export const snapshotColumns = {
   status: { column: 'status', kind: 'text' },
   progress: { column: 'progress', kind: 'text' },
   size: { column: 'size_gib', kind: 'number' },
+  group_snapshot_id: { column: 'group_snapshot_id', kind: 'uuid', nullable: true },
   created_at: { column: 'created_at', kind: 'time' },
   updated_at: { column: 'updated_at', kind: 'time', nullable: true },
 } as const satisfies Record<string, ListColumn>;
@@ -52,4 +56,40 @@ export interface SnapshotsForBackups {
   beginBackup(tx: Tx, caller: Caller, snapshotId: string): Promise<Snapshot>;
   /** backing-up → available. Repeatable; a snapshot in another state is left alone. */
   endBackup(tx: Tx, snapshotId: string): Promise<void>;
+}
+
+/** What giving a volume away does to its snapshots, in the transaction of the request. */
+export interface SnapshotsForTransfers {
+  /** The volume's snapshots, locked. */
+  lockOf(tx: Tx, volumeId: string): Promise<Snapshot[]>;
+  giveTo(tx: Tx, volumeId: string, receiver: { readonly projectId: string; readonly userId: string }): Promise<void>;
+}
+
+/** The snapshots that are parts of a group snapshot. */
+export interface SnapshotsForGroups {
+  /** A row in status creating, its quota reserved. The volume is locked. */
+  insertPart(tx: Tx, caller: Caller, part: NewPart): Promise<void>;
+  /** creating → available at its point. False: it is being deleted, or was reset, and has no use for the point. Repeatable. */
+  finish(tx: Tx, snapshotId: string, pointId: string): Promise<boolean>;
+  /** creating → error. Repeatable. */
+  fail(tx: Tx, snapshotId: string): Promise<void>;
+  /** Those of the group snapshot, locked. */
+  lockParts(tx: Tx, groupSnapshotId: string): Promise<Snapshot[]>;
+  hasAny(tx: Tx, volumeId: string): Promise<boolean>;
+  /** → deleting; false in a state that a snapshot cannot be deleted from. */
+  beginDelete(tx: Tx, snapshotId: string): Promise<boolean>;
+  /** Releases the points of the group snapshot's parts and removes their rows. Repeatable. */
+  removeParts(tx: Tx, groupSnapshotId: string): Promise<void>;
+  /** deleting → error_deleting. Repeatable. */
+  failDelete(tx: Tx, snapshotId: string): Promise<void>;
+  /** Whose hold keeps the point of a snapshot. */
+  holderOf(snapshotId: string): string;
+}
+
+export interface NewPart {
+  readonly id: string;
+  readonly volume: Volume;
+  readonly groupSnapshotId: string;
+  readonly name: string | null;
+  readonly description: string | null;
 }

@@ -10,16 +10,25 @@ import type { Jobs } from '../jobs/service.ts';
 import type { Quotas } from '../quotas/service.ts';
 import type { SnapshotSources, VolumesForSnapshots } from '../volumes/service.ts';
 import { lockedSnapshot, visibleSnapshot } from './access.ts';
-import type { Snapshot, SnapshotListQuery, SnapshotPage, SnapshotsForBackups } from './contract.ts';
+import type {
+  Snapshot,
+  SnapshotListQuery,
+  SnapshotPage,
+  SnapshotsForBackups,
+  SnapshotsForGroups,
+  SnapshotsForTransfers,
+} from './contract.ts';
 import { type CreateInput, createKind, createSnapshotSaga } from './create.job.ts';
 import { type DeleteInput, deleteKind, deleteSnapshotSaga } from './delete.job.ts';
+import { createSnapshotsForGroups, createSnapshotsForTransfers } from './for-groups.ts';
+import { quotaOfSnapshot } from './quota.ts';
 import { revertVolumeSaga } from './revert.job.ts';
 import { beginRevert, type RevertOrder } from './revert.ts';
 import { createSnapshotSources } from './sources.ts';
 import { isSnapshotStatus, reportableChanges, type TransitionName } from './states.ts';
 import { countSnapshots, findSnapshot, insertSnapshot, listSnapshots, move, setStatus, updateSnapshot } from './store.ts';
 
-export type { Snapshot, SnapshotPage, SnapshotsForBackups } from './contract.ts';
+export type { Snapshot, SnapshotPage, SnapshotsForBackups, SnapshotsForGroups, SnapshotsForTransfers } from './contract.ts';
 
 export interface SnapshotQuery extends Omit<SnapshotListQuery, 'projectId' | 'markerId'> {
   /** Only administrators get those of all projects; for others it is ignored. */
@@ -48,10 +57,14 @@ export interface SnapshotsService {
   /** Puts a volume back to what it held at one of its snapshots. Returns the id of the job. */
   revert(caller: Caller, order: RevertOrder): Promise<string>;
   forceDelete(caller: Caller, id: string): Promise<void>;
+  /** A point cannot live without its row: refused, as by any backend that cannot do it. */
+  unmanage(caller: Caller, id: string): Promise<void>;
   resetStatus(caller: Caller, id: string, status: string): Promise<void>;
   /** What a driver reports of a snapshot that it makes or deletes. */
   reportStatus(caller: Caller, id: string, status: string, progress: string | null): Promise<void>;
   readonly forBackups: SnapshotsForBackups;
+  readonly forGroups: SnapshotsForGroups;
+  readonly forTransfers: SnapshotsForTransfers;
 }
 
 export interface SnapshotsDeps {
@@ -105,6 +118,10 @@ export function createSnapshotsService(deps: SnapshotsDeps): SnapshotsService {
         await jobs.requestCancel(tx, id);
         await beginDelete(deps, tx, caller, snapshot, 'forceDeleteBegun');
       }),
+    unmanage: (caller, id) =>
+      locked(caller, id, 'volume:manage', async () => {
+        throw badRequest('Invalid snapshot: The volume backend does not support unmanaging snapshots.');
+      }),
     resetStatus: (caller, id, status) =>
       locked(caller, id, 'snapshot:reset_status', async (tx) => {
         if (!isSnapshotStatus(status)) throw badRequest(`Invalid snapshot: Invalid snapshot status: ${status}`);
@@ -121,6 +138,8 @@ export function createSnapshotsService(deps: SnapshotsDeps): SnapshotsService {
         await setStatus(tx.sql, id, wanted, progress === null ? {} : { progress });
       }),
     forBackups: createForBackups(deps),
+    forGroups: createSnapshotsForGroups(deps),
+    forTransfers: createSnapshotsForTransfers(),
   };
 }
 
@@ -128,13 +147,7 @@ async function beginCreate(deps: SnapshotsDeps, tx: Tx, caller: Caller, order: C
   const volume = await deps.volumes.lockForSnapshot(tx, caller, order.volumeId, { inUse: order.inUse });
   authorise(caller, 'snapshot:create', volume);
   const { id: volumeId, projectId, sizeGib } = volume;
-  const typeName = volume.volumeType.name;
-  await deps.quotas.reserve(tx, projectId, {
-    snapshots: 1,
-    gigabytes: sizeGib,
-    [`snapshots_${typeName}`]: 1,
-    [`gigabytes_${typeName}`]: sizeGib,
-  });
+  await deps.quotas.reserve(tx, projectId, quotaOfSnapshot(volume.volumeType.name, sizeGib));
   const id = newId();
   const { name, description, metadata } = order;
   await insertSnapshot(tx.sql, { id, projectId, userId: caller.userId, volumeId, name, description, sizeGib, metadata });
@@ -147,10 +160,10 @@ async function beginDelete(
   { jobs }: Pick<SnapshotsDeps, 'jobs'>,
   tx: Tx,
   { requestId }: Caller,
-  { id, projectId }: Snapshot,
+  { id, projectId, groupSnapshotId }: Snapshot,
   name: Extract<TransitionName, 'deleteBegun' | 'forceDeleteBegun'>,
 ): Promise<void> {
-  if (!(await move(tx.sql, id, name))) {
+  if (groupSnapshotId !== null || !(await move(tx.sql, id, name))) {
     throw badRequest('Invalid snapshot: Snapshot status must be available or error and must not be part of a group.');
   }
   const input: DeleteInput = { snapshotId: id };

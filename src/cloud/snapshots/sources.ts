@@ -26,7 +26,9 @@ export function createSnapshotSources({ disks }: { disks: Pick<DisksService, 're
       const snapshots = await lockSnapshotsOf(tx.sql, volumeId);
       const deletable: readonly string[] = transitions.deleteBegun.from;
       const mine = (projectId: string): boolean => caller.isAdmin || projectId === caller.projectId;
-      if (!snapshots.every(({ status, projectId }) => deletable.includes(status) && mine(projectId))) return false;
+      const isFree = ({ status, projectId, groupSnapshotId }: (typeof snapshots)[number]) =>
+        deletable.includes(status) && mine(projectId) && groupSnapshotId === null;
+      if (!snapshots.every(isFree)) return false;
       for (const { id } of snapshots) await move(tx.sql, id, 'deleteBegun');
       return true;
     },

@@ -27,6 +27,7 @@ export const transitions = {
   created: { from: ['creating'], to: 'available' },
   createFailed: { from: ['creating'], to: 'error' },
   deleteBegun: { from: ['available', 'error'], to: 'deleting' },
+  partDeleteBegun: { from: ['available', 'error', 'error_deleting'], to: 'deleting' },
   /** From any: a backup that reads the snapshot's point holds it itself, and two deletions do no more than one. */
   forceDeleteBegun: { from: snapshotStatuses, to: 'deleting' },
   deleteFailed: { from: ['deleting'], to: 'error_deleting' },

@@ -9,7 +9,7 @@ export type Queries = Kysely<Schema>;
 
 const fields = sql.raw(`
   id, project_id AS "projectId", user_id AS "userId", volume_id AS "volumeId", name, description, status, progress,
-  size_gib AS "sizeGib", metadata, point_id AS "pointId", created_at AS "createdAt", updated_at AS "updatedAt"`);
+  size_gib AS "sizeGib", metadata, point_id AS "pointId", group_snapshot_id AS "groupSnapshotId", created_at AS "createdAt", updated_at AS "updatedAt"`);
 
 export async function findSnapshot(db: Queries, id: string): Promise<Snapshot | undefined> {
   return (await sql<Snapshot>`SELECT ${fields} FROM snapshots WHERE id = ${id}`.execute(db)).rows[0];
@@ -59,6 +59,7 @@ export interface NewSnapshot {
   readonly description: string | null;
   readonly sizeGib: number;
   readonly metadata: StringMap;
+  readonly groupSnapshotId?: string;
 }
 
 export async function insertSnapshot(db: Queries, snapshot: NewSnapshot): Promise<void> {
@@ -74,6 +75,7 @@ export async function insertSnapshot(db: Queries, snapshot: NewSnapshot): Promis
       status: 'creating',
       size_gib: snapshot.sizeGib,
       metadata: json(snapshot.metadata),
+      group_snapshot_id: snapshot.groupSnapshotId ?? null,
     })
     .execute();
 }
@@ -123,4 +125,15 @@ export async function setStatus(db: Queries, id: string, status: SnapshotStatus,
 
 export async function deleteSnapshot(db: Queries, id: string): Promise<void> {
   await db.deleteFrom('snapshots').where('id', '=', id).execute();
+}
+
+export async function lockPartsOf(db: Queries, groupSnapshotId: string): Promise<Snapshot[]> {
+  return (
+    await sql<Snapshot>`SELECT ${fields} FROM snapshots WHERE group_snapshot_id = ${groupSnapshotId} ORDER BY id FOR UPDATE`.execute(db)
+  ).rows;
+}
+
+export async function giveSnapshotsOf(db: Queries, volumeId: string, receiver: { projectId: string; userId: string }): Promise<void> {
+  const owner = { project_id: receiver.projectId, user_id: receiver.userId };
+  await db.updateTable('snapshots').set(owner).where('volume_id', '=', volumeId).execute();
 }

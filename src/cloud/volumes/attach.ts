@@ -12,9 +12,11 @@ import type { DisksService } from '../disks/service.ts';
 import type { Caller } from '../identity/caller.ts';
 import { authorise } from '../identity/policy.ts';
 import { lockedVolume, visibleVolume } from './access.ts';
+import { deleteAttachments, insertAttachment } from './attachment-store.ts';
 import type { Volume, VolumeAttachment } from './contract.ts';
+import { exportName } from './sizes.ts';
 import { transitions } from './states.ts';
-import { deleteAttachments, insertAttachment, move, setStatus } from './store.ts';
+import { move, setStatus } from './store.ts';
 
 export interface AttachOrder {
   readonly instanceId: string | null;
@@ -41,9 +43,6 @@ export interface Attaching {
   initializeConnection(caller: Caller, id: string, options: { readOnly: boolean }): Promise<Connection>;
   terminateConnection(caller: Caller, id: string): Promise<void>;
 }
-
-/** Under which every disk is served. */
-const exportName = 'disk';
 
 const connectable: readonly string[] = ['available', 'reserved', 'attaching', 'in-use'];
 
@@ -87,12 +86,12 @@ export function createAttaching(deps: { database: Database; disks: Pick<DisksSer
         if (!(await move(tx.sql, id, 'attached', { previousStatus: null }))) {
           throw badRequest(`Invalid volume: Volume ${id} cannot be attached while its status is ${volume.status}.`);
         }
-        await insertAttachment(tx.sql, { ...order, id: newId(), volumeId: id });
+        await insertAttachment(tx.sql, { ...order, id: newId(), volumeId: id, projectId: volume.projectId, status: 'attached' });
       });
     },
     async beginDetaching(caller, id) {
       await locked(caller, id, async (tx, volume) => {
-        if (volume.attachments.length > 0 && (await move(tx.sql, id, 'detachBegun'))) return;
+        if (volume.attachments.some(({ status }) => status === 'attached') && (await move(tx.sql, id, 'detachBegun'))) return;
         throw badRequest(
           `Invalid volume: Unable to detach volume. Volume status must be 'in-use' and attach_status must be 'attached' to detach.`,
         );
@@ -121,7 +120,7 @@ export function createAttaching(deps: { database: Database; disks: Pick<DisksSer
       if (!connectable.includes(volume.status)) {
         throw badRequest(`Invalid volume: Volume ${id} cannot be connected while its status is ${volume.status}.`);
       }
-      const readOnly = options.readOnly || volume.readonly;
+      const readOnly = options.readOnly || volume.readonly === true;
       const { socketPath } = await disks.openExport(id, { readOnly });
       await closeUnlessConnectable(caller, id);
       return { socketPath, exportName, accessMode: readOnly ? 'ro' : 'rw' };

@@ -1,17 +1,43 @@
 import type { ListColumn, ListQuery } from '../database/lists.ts';
-import type { StringMap, Timestamp, Tx } from '../database/service.ts';
+import type { JsonMap, StringMap, Timestamp, Tx } from '../database/service.ts';
 import type { Caller } from '../identity/caller.ts';
 import type { VolumeStatus } from './states.ts';
+
+/** `reserved`: promised · `attaching`: the client was told how to connect · `attached`: the client said that it did. */
+export type AttachmentStatus = 'reserved' | 'attaching' | 'attached';
 
 export interface VolumeAttachment {
   readonly id: string;
   readonly volumeId: string;
+  readonly status: AttachmentStatus;
   readonly instanceId: string | null;
   readonly hostName: string | null;
   readonly mountpoint: string | null;
   readonly mode: 'rw' | 'ro';
-  readonly attachedAt: Timestamp;
+  readonly attachedAt: Timestamp | null;
 }
+
+/** An attachment by itself, as clients that made it see it. */
+export interface Attachment extends VolumeAttachment {
+  readonly projectId: string;
+  /** Empty until the client has named its connector. */
+  readonly connectionInfo: JsonMap;
+}
+
+export const attachmentColumns = {
+  id: { column: 'id', kind: 'uuid' },
+  project_id: { column: 'project_id', kind: 'text' },
+  volume_id: { column: 'volume_id', kind: 'uuid' },
+  instance_id: { column: 'instance_uuid', kind: 'uuid', nullable: true },
+  attach_status: { column: 'status', kind: 'text' },
+  attached_host: { column: 'host_name', kind: 'text', nullable: true },
+  mountpoint: { column: 'mountpoint', kind: 'text', nullable: true },
+  attach_mode: { column: 'mode', kind: 'text' },
+  attach_time: { column: 'attached_at', kind: 'time', nullable: true },
+  created_at: { column: 'created_at', kind: 'time' },
+} as const satisfies Record<string, ListColumn>;
+
+export type AttachmentColumn = keyof typeof attachmentColumns;
 
 export interface Volume {
   readonly id: string;
@@ -25,13 +51,16 @@ export interface Volume {
   readonly availabilityZone: string;
   readonly volumeType: { readonly id: string; readonly name: string };
   readonly bootable: boolean;
-  readonly readonly: boolean;
+  /** Null: nobody has said. */
+  readonly readonly: boolean | null;
   readonly snapshotId: string | null;
   readonly sourceVolumeId: string | null;
   readonly metadata: StringMap;
   readonly imageMetadata: StringMap;
   /** Null until the disk is made, and for volumes in status error that never had one. */
   readonly topLayerId: string | null;
+  /** Of which group it is a member. */
+  readonly groupId: string | null;
   readonly createdAt: Timestamp;
   readonly updatedAt: Timestamp | null;
   readonly attachments: readonly VolumeAttachment[];
@@ -51,6 +80,7 @@ export const volumeColumns = {
   bootable: { column: 'bootable', kind: 'boolean' },
   snapshot_id: { column: 'snapshot_id', kind: 'uuid', nullable: true },
   source_volid: { column: 'source_volid', kind: 'uuid', nullable: true },
+  group_id: { column: 'group_id', kind: 'uuid', nullable: true },
   created_at: { column: 'created_at', kind: 'time' },
   updated_at: { column: 'updated_at', kind: 'time', nullable: true },
 } as const satisfies Record<string, ListColumn>;
@@ -73,6 +103,8 @@ export interface CreateVolumeOrder {
   readonly volumeType: string | null;
   readonly availabilityZone: string | null;
   readonly metadata: StringMap;
+  /** The group that it becomes a member of. */
+  readonly groupId?: string | null;
   readonly source:
     | { readonly kind: 'blank' }
     | { readonly kind: 'snapshot'; readonly id: string }
@@ -113,12 +145,65 @@ export interface VolumesForBackups {
       readonly bootable?: boolean;
       readonly imageMetadata?: StringMap;
       readonly availabilityZone?: string | null;
+      /** Id or name; left out or null = the default. */
+      readonly volumeType?: string | null;
     },
   ): Promise<Volume>;
   /** creating, restoring-backup → available, with what came from the backup. Repeatable. */
   endRestore(tx: Tx, volumeId: string, facts: RestoredFacts): Promise<void>;
   /** creating, restoring-backup → `status`: error_restoring when the volume was there before, error when it was made for the restore. Repeatable. */
   failRestore(tx: Tx, volumeId: string, status: 'error_restoring' | 'error'): Promise<void>;
+}
+
+/** What giving a volume away does to its row, in the transaction of the request. */
+export interface VolumesForTransfers {
+  /** The volume, locked, when the caller may see it; 404 otherwise. */
+  lock(tx: Tx, caller: Caller, volumeId: string): Promise<Volume>;
+  /** The same, whoever owns it: the key of a transfer is the right to it. */
+  lockAny(tx: Tx, volumeId: string): Promise<Volume | undefined>;
+  /** available → awaiting-transfer. False in any other state. */
+  begin(tx: Tx, volumeId: string): Promise<boolean>;
+  /** awaiting-transfer → available; with a receiver, it owns the volume from now on. False in any other state. */
+  end(tx: Tx, volumeId: string, receiver?: { readonly projectId: string; readonly userId: string }): Promise<boolean>;
+}
+
+/** What groups ask of their members. Rows are locked by id, so that two groups never wait for each other. */
+export interface VolumesForGroups {
+  /** Those of the group, locked. */
+  lockMembers(tx: Tx, groupId: string): Promise<Volume[]>;
+  memberIds(groupIds: readonly string[]): Promise<ReadonlyMap<string, readonly string[]>>;
+  /** The volume, locked, when the caller may see it; 404 otherwise. */
+  lock(tx: Tx, caller: Caller, volumeId: string): Promise<Volume>;
+  setGroup(tx: Tx, volumeId: string, groupId: string | null): Promise<void>;
+  /** Types of volumes by id or name; 404 for one that is not there. */
+  typeIds(tx: Tx, caller: Caller, idsOrNames: readonly string[]): Promise<string[]>;
+  /** The rows of new members in status creating, their quota reserved. */
+  insertCopies(tx: Tx, caller: Caller, copies: readonly VolumeCopy[]): Promise<void>;
+  /** creating → available, or error. Repeatable. */
+  endCopy(tx: Tx, volumeId: string, outcome: 'done' | 'failed'): Promise<void>;
+  /** → deleting; false in a state that a volume cannot be deleted from. */
+  beginDelete(tx: Tx, volumeId: string): Promise<boolean>;
+  /** The row goes. Repeatable. */
+  remove(tx: Tx, volumeId: string): Promise<void>;
+  /** deleting → error_deleting. Repeatable. */
+  failDelete(tx: Tx, volumeId: string): Promise<void>;
+}
+
+/** A new member of a group, without a name, that starts as what `like` held at a snapshot, or holds now. */
+export interface VolumeCopy {
+  readonly id: string;
+  readonly like: Volume;
+  readonly sizeGib: number;
+  readonly groupId: string;
+  readonly snapshotId: string | null;
+}
+
+/** What a new image does to the volume that it is made of. */
+export interface VolumesForImages {
+  /** available → uploading; remembers where it came from. 404 and 400 otherwise. */
+  beginUpload(tx: Tx, caller: Caller, volumeId: string): Promise<Volume>;
+  /** uploading → where it came from. Repeatable; a volume in another state is left alone. */
+  endUpload(tx: Tx, volumeId: string): Promise<void>;
 }
 
 /** What snapshots ask of their volume, in the transaction of their request. */

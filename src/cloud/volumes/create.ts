@@ -9,12 +9,12 @@ import type { Jobs } from '../jobs/service.ts';
 import type { Quotas } from '../quotas/service.ts';
 import type { TypeChoice } from '../volume-types/service.ts';
 import { lockedVolume } from './access.ts';
-import type { CreateVolumeOrder } from './contract.ts';
+import type { CreateVolumeOrder, Volume } from './contract.ts';
 import { type CreateInput, createKind, holderOf } from './create.job.ts';
 import { gib, quotaOfVolume, volumeSizeGibMax } from './sizes.ts';
-import type { ImageSources, SnapshotSources } from './sources.ts';
+import type { GroupSources, ImageSources, SnapshotSources } from './sources.ts';
 import { can } from './states.ts';
-import { insertVolume } from './store.ts';
+import { insertVolume, lockVolume } from './store.ts';
 import { checkAgainstType } from './type-limits.ts';
 
 export interface CreateDeps {
@@ -24,6 +24,7 @@ export interface CreateDeps {
   readonly types: TypeChoice;
   readonly images: ImageSources;
   readonly snapshots: Pick<SnapshotSources, 'volumeOf' | 'sourceFor'>;
+  readonly groups: GroupSources;
   readonly availabilityZone: string;
 }
 
@@ -49,6 +50,8 @@ export async function beginCreate(deps: CreateDeps, tx: Tx, caller: Caller, orde
   checkSize(origin.sizeGib);
   const type = await deps.types.choose(tx, caller, typeWish(order, origin));
   checkAgainstType(type, origin.sizeGib, deps.availabilityZone);
+  const groupId = order.groupId ?? null;
+  if (groupId !== null) await deps.groups.checkMember(tx, caller, groupId, type.id);
   await deps.quotas.reserve(tx, projectId, quotaOfVolume(type.name, origin.sizeGib));
 
   const volumeId = newId();
@@ -67,6 +70,7 @@ export async function beginCreate(deps: CreateDeps, tx: Tx, caller: Caller, orde
     sourceVolumeId: origin.sourceVolumeId,
     metadata: order.metadata,
     imageMetadata: origin.imageMetadata,
+    groupId,
   });
   // The point of a clone is made, and held, by the saga; the others are there and could lose their holders right after this.
   if (origin.pointId !== null && origin.clone === null) await deps.disks.hold(tx, origin.pointId, holderOf(volumeId));
@@ -123,7 +127,8 @@ function requiredSize(sizeGib: number | null): number {
 }
 
 async function originFromSnapshot(deps: CreateDeps, tx: Tx, caller: Caller, order: CreateVolumeOrder, id: string): Promise<Origin> {
-  const volume = await lockedVolume(tx, caller, await deps.snapshots.volumeOf(tx, caller, id), 'volume:get');
+  // Whoever has the snapshot may use it, also when the volume was given away without it.
+  const volume = (await lockVolume(tx.sql, await deps.snapshots.volumeOf(tx, caller, id))) as Volume;
   const snapshot = await deps.snapshots.sourceFor(tx, caller, id);
   const sizeGib = order.sizeGib ?? snapshot.sizeGib;
   if (sizeGib < snapshot.sizeGib) {

@@ -32,7 +32,7 @@ export async function beginDelete(
   await deps.database.transact(async (tx) => {
     const volume = await lockedVolume(tx, caller, id, 'volume:delete');
     if (force) authorise(caller, 'volume:force_delete', volume);
-    if (volume.attachments.length > 0 || !(force || can.begin(volume, 'deleteBegun'))) throw refusal();
+    if (volume.attachments.length > 0 || volume.groupId !== null || !(force || can.begin(volume, 'deleteBegun'))) throw refusal();
     if (cascade) {
       if (!(await deps.snapshots.beginDeleteAll(tx, caller, id))) throw refusal();
     } else if ((await deps.snapshots.countOf(tx, id)) > 0) {
@@ -44,11 +44,11 @@ export async function beginDelete(
   });
 }
 
-/** `os-force_delete`: any status, attachments too; only snapshots stand in the way. */
+/** `os-force_delete`: any status, attachments too; only snapshots and a group stand in the way. */
 export async function beginForceDelete(deps: DeleteDeps, caller: Caller, id: string): Promise<void> {
   await deps.database.transact(async (tx) => {
     const volume = await lockedVolume(tx, caller, id, 'volume:force_delete');
-    if ((await deps.snapshots.countOf(tx, id)) > 0) throw refusal();
+    if (volume.groupId !== null || (await deps.snapshots.countOf(tx, id)) > 0) throw refusal();
     await setStatus(tx.sql, id, 'deleting');
     await startDelete(deps, tx, volume, false);
   });

@@ -9,6 +9,7 @@ import { checkedZone, checkSize, projectOf } from './create.ts';
 import { quotaOfVolume } from './sizes.ts';
 import { transitions } from './states.ts';
 import { findVolume, insertVolume, move } from './store.ts';
+import { checkAgainstType } from './type-limits.ts';
 
 export interface ForBackupsDeps {
   readonly quotas: Pick<Quotas, 'reserve'>;
@@ -56,7 +57,8 @@ export function createVolumesForBackups(deps: ForBackupsDeps): VolumesForBackups
       const projectId = projectOf(caller);
       checkSize(order.sizeGib);
       const availabilityZone = checkedZone(order.availabilityZone ?? null, deps.availabilityZone);
-      const type = await deps.types.choose(tx, caller, { asked: null, fromSource: null });
+      const type = await deps.types.choose(tx, caller, { asked: order.volumeType ?? null, fromSource: null });
+      checkAgainstType(type, order.sizeGib, deps.availabilityZone);
       if (!(await deps.placement.takesVolume(tx.sql, type.extraSpecs))) {
         throw badRequest('Invalid volume: No valid backend was found. No weighed backends available');
       }

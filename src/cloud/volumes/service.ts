@@ -12,31 +12,50 @@ import type { Quotas } from '../quotas/service.ts';
 import type { TypeChoice } from '../volume-types/service.ts';
 import { visibleVolume } from './access.ts';
 import { type Attaching, createAttaching } from './attach.ts';
+import { type AttachmentsService, createAttachments } from './attachments.ts';
 import { createVolumeChanges, type VolumeChangesService } from './changes.ts';
-import type { CreateVolumeOrder, Volume, VolumeListQuery, VolumePage, VolumesForBackups, VolumesForSnapshots } from './contract.ts';
+import type {
+  CreateVolumeOrder,
+  Volume,
+  VolumeListQuery,
+  VolumePage,
+  VolumesForBackups,
+  VolumesForGroups,
+  VolumesForImages,
+  VolumesForSnapshots,
+  VolumesForTransfers,
+} from './contract.ts';
 import { createVolumeSaga } from './create.job.ts';
 import { beginCreate } from './create.ts';
 import { deleteVolumeSaga } from './delete.job.ts';
 import { beginDelete, beginForceDelete } from './delete.ts';
 import { extendVolumeSaga } from './extend.job.ts';
 import { createVolumesForBackups } from './for-backups.ts';
+import { createVolumesForGroups } from './for-groups.ts';
+import { createVolumesForImages } from './for-images.ts';
 import { createVolumesForSnapshots } from './for-snapshots.ts';
+import { createVolumesForTransfers } from './for-transfers.ts';
 import { recoverAttaching } from './recover.ts';
-import type { ImageSources, SnapshotSources } from './sources.ts';
+import type { GroupSources, ImageSources, SnapshotSources } from './sources.ts';
 import { countVolumes, findVolume, listVolumes, metadataInUse, move } from './store.ts';
 
 export type { Attaching, AttachOrder, Connection } from './attach.ts';
+export type { AttachmentsService, Connector } from './attachments.ts';
 export type { ResetOrder } from './changes.ts';
 export type {
+  Attachment,
   CreateVolumeOrder,
   RestoredFacts,
   Volume,
   VolumeAttachment,
   VolumePage,
   VolumesForBackups,
+  VolumesForGroups,
+  VolumesForImages,
   VolumesForSnapshots,
+  VolumesForTransfers,
 } from './contract.ts';
-export type { ImageSource, ImageSources, SnapshotSource, SnapshotSources } from './sources.ts';
+export type { GroupSources, ImageSource, ImageSources, SnapshotSource, SnapshotSources } from './sources.ts';
 export type { VolumeStatus } from './states.ts';
 
 export interface VolumeQuery extends Omit<VolumeListQuery, 'projectId' | 'markerId'> {
@@ -69,6 +88,10 @@ export interface VolumesService extends Attaching, VolumeChangesService {
   markDamaged(id: string, reason: string): Promise<boolean>;
   readonly forBackups: VolumesForBackups;
   readonly forSnapshots: VolumesForSnapshots;
+  readonly forTransfers: VolumesForTransfers;
+  readonly forGroups: VolumesForGroups;
+  readonly forImages: VolumesForImages;
+  readonly attachments: AttachmentsService;
 }
 
 export interface VolumesDeps {
@@ -81,6 +104,7 @@ export interface VolumesDeps {
   /** Wired by the composition root: those services come later in the order of `src/cloud`. */
   readonly images: ImageSources;
   readonly snapshots: SnapshotSources;
+  readonly groups: GroupSources;
   readonly availabilityZone: string;
   readonly log: Log;
 }
@@ -122,6 +146,10 @@ export function createVolumesService(deps: VolumesDeps): VolumesService {
     markDamaged: (id, reason) => move(database.sql, id, 'damaged', { statusReason: reason }),
     forBackups: createVolumesForBackups(deps),
     forSnapshots: createVolumesForSnapshots(),
+    forTransfers: createVolumesForTransfers(),
+    forGroups: createVolumesForGroups(deps),
+    forImages: createVolumesForImages(),
+    attachments: createAttachments(deps),
   };
 }
 

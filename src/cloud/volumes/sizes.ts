@@ -13,3 +13,6 @@ export function quotaOfVolume(typeName: string, sizeGib: number): Record<string,
     [`gigabytes_${typeName}`]: sizeGib,
   };
 }
+
+/** Under which every disk is served. */
+export const exportName = 'disk';

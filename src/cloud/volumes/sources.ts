@@ -27,6 +27,11 @@ export interface ImageSources {
   sourceFor(tx: Tx, caller: Caller, imageId: string): Promise<ImageSource>;
 }
 
+export interface GroupSources {
+  /** An available group that the caller may see, locked against deletion until the transaction ends. 404 otherwise, and 400 when it does not take the type. */
+  checkMember(tx: Tx, caller: Caller, groupId: string, volumeTypeId: string): Promise<void>;
+}
+
 export interface SnapshotSource {
   readonly snapshotId: string;
   readonly pointId: string;

@@ -44,6 +44,11 @@ export const transitions = {
   created: { from: ['creating', 'downloading'], to: 'available' },
   createFailed: { from: ['creating', 'downloading'], to: 'error' },
   deleteBegun: { from: ['available', 'error', 'error_restoring', 'error_extending', 'error_managing'], to: 'deleting' },
+  /** With its whole group, which may be tried again. */
+  memberDeleteBegun: {
+    from: ['available', 'error', 'error_restoring', 'error_extending', 'error_managing', 'error_deleting'],
+    to: 'deleting',
+  },
   deleteFailed: { from: ['deleting'], to: 'error_deleting' },
   reserved: { from: ['available'], to: 'attaching' },
   unreserved: { from: ['attaching'], to: 'previous' },
@@ -53,6 +58,13 @@ export const transitions = {
   /** The service died during an attach or detach; see recover.ts. */
   attachInterrupted: { from: ['attaching', 'detaching'], to: 'in-use' },
   reservationLost: { from: ['attaching', 'detaching'], to: 'available' },
+  /** The steps of an attachment that is a thing of its own; see attachments.ts. */
+  attachmentReserved: { from: ['available'], to: 'reserved' },
+  attachmentConnecting: { from: ['reserved', 'attaching'], to: 'attaching' },
+  attachmentCompleted: { from: ['reserved', 'attaching', 'in-use'], to: 'in-use' },
+  attachedRemains: { from: ['in-use', 'detaching', 'attaching', 'reserved'], to: 'in-use' },
+  attachingRemains: { from: ['in-use', 'detaching', 'attaching', 'reserved'], to: 'attaching' },
+  reservedRemains: { from: ['in-use', 'detaching', 'attaching', 'reserved'], to: 'reserved' },
   detached: { from: ['in-use', 'detaching', 'attaching', 'reserved'], to: 'available' },
   extendBegun: { from: ['available'], to: 'extending' },
   extended: { from: ['extending'], to: 'available' },
@@ -68,7 +80,9 @@ export const transitions = {
   revertFailed: { from: ['reverting'], to: 'error' },
   /** A layer of its disk is missing or damaged: nobody can open it. */
   damaged: { from: ['available', 'in-use'], to: 'error' },
-  uploadBegun: { from: ['available', 'in-use'], to: 'uploading' },
+  uploadBegun: { from: ['available'], to: 'uploading' },
+  transferBegun: { from: ['available'], to: 'awaiting-transfer' },
+  transferEnded: { from: ['awaiting-transfer'], to: 'available' },
   uploadEnded: { from: ['uploading'], to: 'previous' },
 } as const satisfies Record<string, Transition>;
 
@@ -85,6 +99,9 @@ export const can = {
   begin: (volume: { status: VolumeStatus }, name: TransitionName) => isIn(volume.status, transitions[name].from),
   /** A clone starts from a point of the source, so the source must have a whole disk that nobody is replacing. */
   beCloned: (volume: { status: VolumeStatus }) => isIn(volume.status, ['available', 'in-use']),
+  connect: (volume: { status: VolumeStatus }) => isIn(volume.status, ['available', 'reserved', 'attaching', 'in-use']),
+  reserveAgain: (volume: { status: VolumeStatus }) => isIn(volume.status, ['reserved', 'attaching', 'in-use']),
+  retype: (volume: { status: VolumeStatus }) => isIn(volume.status, ['available', 'in-use']),
   beSnapshotted: (volume: { status: VolumeStatus }, options: { inUse: boolean }) =>
     volume.status === 'available' || (volume.status === 'in-use' && options.inUse),
 };

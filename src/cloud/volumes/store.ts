@@ -2,7 +2,7 @@
 import { type Kysely, sql } from 'kysely';
 import { listSql } from '../database/lists.ts';
 import { type Database, json, type Schema, type StringMap } from '../database/service.ts';
-import { type Volume, type VolumeAttachment, type VolumeListQuery, volumeColumns } from './contract.ts';
+import { type Volume, type VolumeListQuery, volumeColumns } from './contract.ts';
 import { type TransitionName, transitions, type VolumeStatus } from './states.ts';
 
 export type Queries = Kysely<Schema>;
@@ -12,10 +12,11 @@ const fields = sql.raw(`
   volumes.previous_status AS "previousStatus", volumes.size_gib AS "sizeGib", volumes.availability_zone AS "availabilityZone",
   json_build_object('id', volume_types.id, 'name', volume_types.name) AS "volumeType", volumes.bootable, volumes.readonly,
   volumes.snapshot_id AS "snapshotId", volumes.source_volid AS "sourceVolumeId", volumes.metadata,
-  volumes.image_metadata AS "imageMetadata", volumes.top_layer_id AS "topLayerId",
+  volumes.image_metadata AS "imageMetadata", volumes.top_layer_id AS "topLayerId", volumes.group_id AS "groupId",
   volumes.created_at AS "createdAt", volumes.updated_at AS "updatedAt",
   coalesce((SELECT json_agg(json_build_object('id', id, 'volumeId', volume_id, 'instanceId', instance_uuid, 'hostName', host_name,
-      'mountpoint', mountpoint, 'mode', mode, 'attachedAt', to_char(attached_at, 'YYYY-MM-DD"T"HH24:MI:SS.US')) ORDER BY attached_at)
+      'mountpoint', mountpoint, 'mode', mode, 'status', status, 'attachedAt', to_char(attached_at, 'YYYY-MM-DD"T"HH24:MI:SS.US'))
+      ORDER BY volume_attachments.created_at)
     FROM volume_attachments WHERE volume_id = volumes.id), '[]') AS attachments`);
 const typeJoin = sql.raw('JOIN volume_types ON volume_types.id = volumes.volume_type_id');
 
@@ -80,6 +81,7 @@ export interface NewVolume {
   readonly sourceVolumeId: string | null;
   readonly metadata: StringMap;
   readonly imageMetadata: StringMap;
+  readonly groupId?: string | null;
 }
 
 export async function insertVolume(db: Queries, volume: NewVolume): Promise<void> {
@@ -100,6 +102,7 @@ export async function insertVolume(db: Queries, volume: NewVolume): Promise<void
       source_volid: volume.sourceVolumeId,
       metadata: json(volume.metadata),
       image_metadata: json(volume.imageMetadata),
+      group_id: volume.groupId ?? null,
     })
     .execute();
 }
@@ -114,6 +117,9 @@ export interface VolumeChanges {
   readonly imageMetadata?: StringMap;
   readonly previousStatus?: VolumeStatus | null;
   readonly statusReason?: string;
+  readonly volumeTypeId?: string;
+  readonly groupId?: string | null;
+  readonly owner?: { readonly projectId: string; readonly userId: string };
 }
 
 const changedColumns = (changes: VolumeChanges) => ({
@@ -126,6 +132,9 @@ const changedColumns = (changes: VolumeChanges) => ({
   ...(changes.imageMetadata !== undefined && { image_metadata: json(changes.imageMetadata) }),
   ...(changes.previousStatus !== undefined && { previous_status: changes.previousStatus }),
   ...(changes.statusReason !== undefined && { status_reason: changes.statusReason }),
+  ...(changes.volumeTypeId !== undefined && { volume_type_id: changes.volumeTypeId }),
+  ...(changes.groupId !== undefined && { group_id: changes.groupId }),
+  ...(changes.owner !== undefined && { project_id: changes.owner.projectId, user_id: changes.owner.userId }),
   updated_at: sql<string>`clock_timestamp()`,
 });
 
@@ -150,10 +159,21 @@ export async function move(db: Queries, id: string, name: TransitionName, change
   return moved.numUpdatedRows > 0n;
 }
 
+/** Of attachments that clients made as such nobody here knows how far they are: those volumes are left out. */
 export async function findHalfAttached(db: Queries): Promise<{ id: string; isAttached: boolean }[]> {
   return await db
     .selectFrom('volumes')
     .where('status', 'in', [...transitions.attachInterrupted.from])
+    .where(({ not, exists, selectFrom }) =>
+      not(
+        exists(
+          selectFrom('volume_attachments')
+            .whereRef('volume_id', '=', 'volumes.id')
+            .where('volume_attachments.status', '<>', 'attached')
+            .select('volume_attachments.id'),
+        ),
+      ),
+    )
     .select(({ exists, selectFrom }) => [
       'id',
       exists(selectFrom('volume_attachments').whereRef('volume_id', '=', 'volumes.id').select('volume_attachments.id'))
@@ -176,16 +196,21 @@ export async function deleteVolume(db: Queries, id: string): Promise<void> {
   await db.deleteFrom('volumes').where('id', '=', id).execute();
 }
 
-export async function insertAttachment(db: Queries, attachment: Omit<VolumeAttachment, 'attachedAt'>): Promise<void> {
-  const { id, volumeId, instanceId, hostName, mountpoint, mode } = attachment;
-  await db
-    .insertInto('volume_attachments')
-    .values({ id, volume_id: volumeId, instance_uuid: instanceId, host_name: hostName, mountpoint, mode })
-    .execute();
+export async function lockMembers(db: Queries, groupId: string): Promise<Volume[]> {
+  const { rows } = await sql<Volume>`
+    SELECT ${fields} FROM volumes ${typeJoin} WHERE volumes.group_id = ${groupId} ORDER BY volumes.id FOR UPDATE OF volumes`.execute(db);
+  return rows;
 }
 
-/** Left out `attachmentId`: all of the volume's. */
-export async function deleteAttachments(db: Queries, volumeId: string, attachmentId?: string): Promise<void> {
-  const all = db.deleteFrom('volume_attachments').where('volume_id', '=', volumeId);
-  await (attachmentId === undefined ? all : all.where('id', '=', attachmentId)).execute();
+export async function memberIds(db: Queries, groupIds: readonly string[]): Promise<Map<string, string[]>> {
+  if (groupIds.length === 0) return new Map();
+  const rows = await db
+    .selectFrom('volumes')
+    .select(['id', 'group_id'])
+    .where('group_id', 'in', [...groupIds])
+    .orderBy('id')
+    .execute();
+  const ids = new Map<string, string[]>(groupIds.map((id) => [id, []]));
+  for (const { id, group_id: groupId } of rows) if (groupId !== null) ids.get(groupId)?.push(id);
+  return ids;
 }

@@ -3,6 +3,7 @@ import type { Confinement } from '../confinement/run-confined.ts';
 import type { ExtentSet } from '../disk/extent-set.ts';
 import { type Conversion, convertToRaw } from './convert.ts';
 import type { DiskKind } from './disk-kind.ts';
+import { type DiskExportOrder, exportDisk } from './export-disk.ts';
 import { createImageFiles, type ImageFiles } from './files.ts';
 import { type InspectedImage, type InspectionOptions, inspectImage } from './inspect.ts';
 import { createUploads, type Uploads } from './upload.ts';
@@ -16,6 +17,7 @@ export interface ImageIntake {
   convertToRaw(conversion: Conversion): Promise<ExtentSet>;
   /** Undefined where it is switched off. */
   readonly webDownload: WebDownload | undefined;
+  exportDisk(order: DiskExportOrder): Promise<void>;
 }
 
 export interface IntakeOptions {
@@ -32,5 +34,6 @@ export function createImageIntake(options: IntakeOptions): ImageIntake {
     inspect: inspectImage,
     webDownload: options.download === undefined ? undefined : createWebDownload(options.download),
     convertToRaw: (conversion) => convertToRaw(options.confinement, conversion),
+    exportDisk: (order) => exportDisk(options.confinement, order),
   };
 }

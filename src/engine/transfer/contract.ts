@@ -65,6 +65,12 @@ export interface BackupOutcome {
   readonly audit?: AuditFigures;
 }
 
+export interface BackupIdentity {
+  /** Hex; the identity of the disk's content in its domain. */
+  readonly root: string;
+  readonly sizeBytes: number;
+}
+
 export interface RestoreOrder {
   readonly repository: RepositoryAddress;
   readonly domain: string;
@@ -140,5 +146,7 @@ export interface DataMover {
   restoreOnto(order: RestoreOntoOrder, options: RestoreCallOptions): Promise<RestoreOntoOutcome>;
   /** Writes the tombstone of a session: its backup is not live any more, or never will be. Repeatable. */
   tombstone(repository: RepositoryAddress, domain: string, session: string): Promise<void>;
+  /** What a live backup holds, as its own commit says. `not-found` when there is none of the session, or it was deleted. */
+  identify(repository: RepositoryAddress, domain: string, session: string): Promise<BackupIdentity>;
   stop(): Promise<void>;
 }

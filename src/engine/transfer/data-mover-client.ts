@@ -10,7 +10,7 @@ import { getCompileCacheDir } from 'node:module';
 import { dirname } from 'node:path';
 import type { Log } from '../../lib/log.ts';
 import { errorFromPlain, RepositoryError } from '../repository/errors.ts';
-import type { BackupOutcome, DataMover, RestoreCallOptions, RestoreOntoOutcome, RestoreOutcome } from './contract.ts';
+import type { BackupIdentity, BackupOutcome, DataMover, RestoreCallOptions, RestoreOntoOutcome, RestoreOutcome } from './contract.ts';
 import { FairQueue } from './fair-queue.ts';
 import type { MoverAnswer, MoverMessage, MoverRequest } from './mover-protocol.ts';
 
@@ -59,6 +59,8 @@ export function createDataMover(options: DataMoverClientOptions): DataMover {
     restore: (argument, callOptions) => heavy<RestoreOutcome>({ method: 'restore', argument }, callOptions),
     restoreOnto: (argument, callOptions) => heavy<RestoreOntoOutcome>({ method: 'restoreOnto', argument }, callOptions),
     tombstone: (repository, domain, session) => call({ method: 'tombstone', argument: { repository, domain, session } }),
+    identify: async (repository, domain, session) =>
+      await call<BackupIdentity>({ method: 'identify', argument: { repository, domain, session } }),
     async stop() {
       isStopped = true;
       await current?.stop();

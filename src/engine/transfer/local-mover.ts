@@ -10,6 +10,7 @@ import { putTombstone } from '../repository/tombstone.ts';
 import { runBackup } from './backup.ts';
 import type { DataMover, RepositoryAddress } from './contract.ts';
 import { createIndexCache } from './index-cache.ts';
+import { openBackup } from './open-backup.ts';
 import { openStore, prepareStore } from './open-store.ts';
 import { runRestore } from './restore.ts';
 import { runRestoreOnto } from './restore-onto.ts';
@@ -91,6 +92,12 @@ export function createLocalMover({ workerCount, now, log }: LocalMoverOptions): 
     tombstone: (address, domain, session) =>
       withRepository(address, async (repository) => {
         await putTombstone(repository, await repository.createDomain(domain), session, now().toISOString());
+      }),
+
+    identify: (repository, domain, session) =>
+      withBackups({ repository, domain }, async (backups) => {
+        const { commit } = await openBackup(backups.repository, backups.keys, session);
+        return { root: commit.root, sizeBytes: commit.map.sizeBytes };
       }),
 
     prepare: () => pool.prepare(),

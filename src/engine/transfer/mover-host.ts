@@ -35,6 +35,8 @@ export function serveMover(mover: DataMover, channel: MoverChannel): void {
         return mover.restoreOnto(request.argument, options);
       case 'tombstone':
         return mover.tombstone(request.argument.repository, request.argument.domain, request.argument.session);
+      case 'identify':
+        return mover.identify(request.argument.repository, request.argument.domain, request.argument.session);
     }
   };
 

@@ -9,7 +9,7 @@ export type MoverRequest =
   | { readonly call: number; readonly method: 'restoreOnto'; readonly argument: RestoreOntoOrder }
   | {
       readonly call: number;
-      readonly method: 'tombstone';
+      readonly method: 'tombstone' | 'identify';
       readonly argument: { readonly repository: RepositoryAddress; readonly domain: string; readonly session: string };
     };
 

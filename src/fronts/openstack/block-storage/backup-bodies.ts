@@ -49,6 +49,11 @@ export const restoreSchema = Type.Object(
   strict,
 );
 
+export const importSchema = Type.Object(
+  { 'backup-record': Type.Object({ backup_service: text(255, 1), backup_url: Type.String({ minLength: 1 }) }, strict) },
+  strict,
+);
+
 export const resetStatusSchema = Type.Object({ 'os-reset_status': Type.Object({ status: text(255, 1) }, strict) }, strict);
 
 export const forceDeleteSchema = Type.Object({ 'os-force_delete': Type.Union([Type.Object({}), Type.Null()]) }, strict);

@@ -26,6 +26,8 @@ const backup: Backup = {
   metadata: { tier: 'gold' },
   volumeMeta: { name: null, description: null, bootable: false, metadata: {}, imageMetadata: {} },
   restoreVolumeId: null,
+  restoreVolumeIds: [],
+  domain: 'p',
   dataTimestamp: '2026-11-21T03:00:00.123456',
   repositoryId: null,
   session: null,

@@ -5,7 +5,15 @@ import { badRequest, notFound } from '../../../lib/errors.ts';
 import { parseBody, parseBoolean, stripped } from '../shared/body.ts';
 import { publicBase, selfAndBookmark } from '../shared/links.ts';
 import { nextLinks, queryOf } from '../shared/paging.ts';
-import { type CreateBody, createSchema, forceDeleteSchema, resetStatusSchema, restoreSchema, updateSchema } from './backup-bodies.ts';
+import {
+  type CreateBody,
+  createSchema,
+  forceDeleteSchema,
+  importSchema,
+  resetStatusSchema,
+  restoreSchema,
+  updateSchema,
+} from './backup-bodies.ts';
 import { parseBackupList } from './backup-list-query.ts';
 import { type BackupViewer, backupDetail, backupSummary } from './backup-view.ts';
 
@@ -41,6 +49,16 @@ export function registerBackupRoutes(app: FastifyInstance, deps: BackupRoutesDep
       ...(count === undefined ? {} : { count }),
     };
   }
+
+  app.get<WithId>('/backups/:id/export_record', async ({ caller, params }) => {
+    const { service, url } = await backups.exportRecord(caller, params.id);
+    return { 'backup-record': { backup_service: service, backup_url: url } };
+  });
+  app.post('/backups/import_record', async (request, reply) => {
+    const { 'backup-record': record } = parseBody(importSchema, request.body);
+    const backup = await backups.importRecord(request.caller, { service: record.backup_service, url: record.backup_url });
+    return reply.code(201).send({ backup: backupSummary(backup, viewerOf(request)) });
+  });
 
   app.get<WithId>('/backups/:id', async (request) => ({
     backup: backupDetail(await backups.get(request.caller, request.params.id), viewerOf(request)),

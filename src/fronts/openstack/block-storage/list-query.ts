@@ -68,7 +68,7 @@ function parseFilters<Column extends string>(query: Query, asker: Asker, rules: 
   let metadata: Pairs = {};
   for (const name of filterNames(query, asker, rules)) {
     const text = queryValue(query, name) ?? '';
-    if (name === 'metadata') {
+    if (name === 'metadata' && rules.commonFilters.includes(name)) {
       const pairs = parseDictionary(text);
       if (pairs === undefined) return undefined;
       metadata = pairs;

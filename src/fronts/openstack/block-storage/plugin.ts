@@ -8,19 +8,25 @@ import { negotiateMicroversion } from '../shared/microversion.ts';
 import { nameRequests } from '../shared/request-id.ts';
 import { serveDiscovery } from '../shared/service-root.ts';
 import { registerAbsentFeatureRoutes } from './absent-features.ts';
+import { registerAttachmentRoutes } from './attachments.ts';
 import { registerAvailabilityZoneRoutes } from './availability-zones.ts';
 import { registerBackendRoutes } from './backends.ts';
 import { registerBackupRoutes } from './backups.ts';
 import type { BlockStorageFront } from './context.ts';
 import { registerDefaultTypeRoutes } from './default-types.ts';
 import { registerExtensionRoutes } from './extensions.ts';
+import { registerGroupSnapshotRoutes } from './group-snapshots.ts';
+import { registerGroupTypeRoutes } from './group-types.ts';
+import { registerGroupRoutes } from './groups.ts';
 import { registerLimitRoutes } from './limits.ts';
+import { registerManageRoutes } from './manageable.ts';
 import { registerMessageRoutes } from './messages.ts';
 import { registerQosRoutes } from './qos-specs.ts';
 import { registerQuotaRoutes } from './quota-sets.ts';
 import { registerResourceFilterRoutes } from './resource-filters.ts';
 import { registerServiceRoutes } from './services.ts';
 import { registerSnapshotRoutes } from './snapshots.ts';
+import { registerTransferRoutes } from './transfers.ts';
 import { registerTypeEncryptionRoutes } from './type-encryption.ts';
 import { registerTypeExtraSpecRoutes } from './type-extra-specs.ts';
 import { highestMicroversion, lowestMicroversion, versionsDocument } from './versions.ts';
@@ -59,6 +65,12 @@ const guardedRoutes =
     const groups = [
       registerVolumeRoutes,
       registerVolumeActionRoutes,
+      registerAttachmentRoutes,
+      registerTransferRoutes,
+      registerManageRoutes,
+      registerGroupTypeRoutes,
+      registerGroupRoutes,
+      registerGroupSnapshotRoutes,
       registerSnapshotRoutes,
       registerVolumeTypeRoutes,
       registerTypeExtraSpecRoutes,

@@ -28,7 +28,7 @@ const fields: readonly Field[] = [
   { name: 'updated_at', value: (snapshot) => snapshot.updatedAt },
   { name: 'os-extended-snapshot-attributes:progress', value: (snapshot) => snapshot.progress, where: ['shown'] },
   { name: 'os-extended-snapshot-attributes:project_id', value: (snapshot) => snapshot.projectId, where: ['shown'] },
-  { name: 'group_snapshot_id', value: () => null, since: 14, where: notInSummary },
+  { name: 'group_snapshot_id', value: (snapshot) => snapshot.groupSnapshotId, since: 14, where: notInSummary },
   { name: 'user_id', value: (snapshot) => snapshot.userId, since: 41, where: notInSummary },
   { name: 'consumes_quota', value: () => true, since: 65, where: notInSummary },
 ];

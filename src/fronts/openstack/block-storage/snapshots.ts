@@ -120,7 +120,7 @@ function mayBeInUse({ microversion }: FastifyRequest, force: unknown): boolean {
   return true;
 }
 
-const snapshotActions = { 'os-reset_status': true, 'os-force_delete': true, 'os-update_snapshot_status': true };
+const snapshotActions = { 'os-reset_status': true, 'os-force_delete': true, 'os-update_snapshot_status': true, 'os-unmanage': true };
 
 async function act(snapshots: SnapshotsService, { caller, params, body }: FastifyRequest<WithId>): Promise<void> {
   const { name, argument } = actionIn(body, snapshotActions);
@@ -130,6 +130,9 @@ async function act(snapshots: SnapshotsService, { caller, params, body }: Fastif
       return;
     case 'os-force_delete':
       await snapshots.forceDelete(caller, params.id);
+      return;
+    case 'os-unmanage':
+      await snapshots.unmanage(caller, params.id);
       return;
     case 'os-update_snapshot_status': {
       const { status, progress } = parseBody(reportSchema, argument);

@@ -1,17 +1,18 @@
 /** `POST /volumes/{id}/action`: what each action asks for, does, and answers. */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
-import type { VolumesService } from '../../../cloud/volumes/service.ts';
 import { badRequest, notFound } from '../../../lib/errors.ts';
 import { parseBody, parseBoolean } from '../shared/body.ts';
 import { actionIn } from './actions.ts';
+import { connectionData, driverVolumeType } from './connection-info.ts';
 import type { BlockStorageFront } from './context.ts';
+import { uploadImage } from './upload-image.ts';
 import { actionSchemas as schemas } from './volume-bodies.ts';
 
 type ActionRequest = FastifyRequest<{ Params: { id: string } }>;
 
 /** What is sent back: 202 and nothing, unless it says otherwise. */
 interface Answer {
-  readonly code: 200;
+  readonly code: 200 | 202;
   readonly body?: unknown;
 }
 
@@ -53,7 +54,8 @@ const actions: Readonly<Record<string, Action>> = {
   async 'os-initialize_connection'({ volumes }, { caller, params }, argument) {
     const { connector } = parseBody(schemas['os-initialize_connection'], argument);
     const connection = await volumes.initializeConnection(caller, params.id, { readOnly: connector.mode === 'ro' });
-    return { code: 200, body: { connection_info: connectionInfo(params.id, connection) } };
+    const info = { driver_volume_type: driverVolumeType, data: connectionData(params.id, connection) };
+    return { code: 200, body: { connection_info: info } };
   },
   async 'os-terminate_connection'({ volumes }, { caller, params }, argument) {
     parseBody(schemas['os-terminate_connection'], argument);
@@ -76,6 +78,19 @@ const actions: Readonly<Record<string, Action>> = {
   async 'os-reset_status'({ volumes }, { caller, params }, argument) {
     const asked = parseBody(schemas['os-reset_status'], argument);
     await volumes.resetStatus(caller, params.id, { status: asked.status ?? null, attachStatus: asked.attach_status ?? null });
+    return undefined;
+  },
+  'os-volume_upload_image': uploadImage,
+  async 'os-retype'({ volumes }, { caller, params }, argument) {
+    await volumes.retype(caller, params.id, parseBody(schemas['os-retype'], argument).new_type);
+    return undefined;
+  },
+  async 'os-migrate_volume'({ volumes }, { caller, params }, argument) {
+    await volumes.migrate(caller, params.id, parseBody(schemas['os-migrate_volume'], argument).host ?? null);
+    return undefined;
+  },
+  async 'os-unmanage'({ volumes }, { caller, params }) {
+    await volumes.unmanage(caller, params.id);
     return undefined;
   },
   async 'os-set_bootable'({ volumes }, { caller, params }, argument) {
@@ -101,25 +116,6 @@ const actions: Readonly<Record<string, Action>> = {
     return { code: 200, body: { metadata: (await volumes.get(caller, params.id)).imageMetadata } };
   },
 };
-
-/** How an NBD client reaches the disk, in the shape that connection data of every driver has. */
-function connectionInfo(volumeId: string, connection: Awaited<ReturnType<VolumesService['initializeConnection']>>): object {
-  const { socketPath, exportName, accessMode } = connection;
-  return {
-    driver_volume_type: 'nbd',
-    data: {
-      volume_id: volumeId,
-      uri: `nbd+unix:///${exportName}?socket=${encodeURI(socketPath)}`,
-      socket_path: socketPath,
-      export_name: exportName,
-      access_mode: accessMode,
-      encrypted: false,
-      qos_specs: null,
-      cacheable: false,
-      discard: true,
-    },
-  };
-}
 
 export function registerVolumeActionRoutes(app: FastifyInstance, front: BlockStorageFront): void {
   app.post('/volumes/:id/action', async (request: ActionRequest, reply: FastifyReply) => {

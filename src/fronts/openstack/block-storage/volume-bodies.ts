@@ -29,10 +29,12 @@ const createFields = {
   consistencygroup_id: optional(uuid),
   multiattach: optional(booleanLike),
 };
-const lateFields = { ...createFields, backup_id: optional(uuid), group_id: optional(uuid) };
+const createFields313 = { ...createFields, group_id: optional(uuid) };
+const lateFields = { ...createFields313, backup_id: optional(uuid) };
 
 const hints = { 'OS-SCH-HNT:scheduler_hints': optional(Type.Object({})) };
 const create = Type.Object({ volume: Type.Object(createFields), ...hints });
+const create313 = Type.Object({ volume: Type.Object(createFields313), ...hints });
 const create347 = Type.Object({ volume: Type.Object(lateFields), ...hints });
 const create353 = Type.Object({ volume: Type.Object(lateFields, strict), ...hints }, strict);
 
@@ -41,7 +43,8 @@ export type CreateVolumeBody = Type.Static<typeof create353>;
 
 export function createSchema(microversion: Microversion): typeof create353 {
   if (microversion.atLeast(3, 53)) return create353;
-  return (microversion.atLeast(3, 47) ? create347 : create) as typeof create353;
+  if (microversion.atLeast(3, 47)) return create347 as typeof create353;
+  return (microversion.atLeast(3, 13) ? create313 : create) as typeof create353;
 }
 
 const updateFields = { ...names, metadata: Type.Optional(metadata) };
@@ -81,6 +84,16 @@ export const actionSchemas = {
     },
     { ...strict, minProperties: 1 },
   ),
+  'os-retype': Type.Object(
+    { new_type: text(255, 1), migration_policy: optional(Type.Union([Type.Literal('never'), Type.Literal('on-demand')])) },
+    strict,
+  ),
+  'os-migrate_volume': Type.Object({
+    host: optional(text(255)),
+    cluster: optional(text(255)),
+    force_host_copy: optional(booleanLike),
+    lock_volume: optional(booleanLike),
+  }),
   'os-set_bootable': Type.Object({ bootable: booleanLike }, strict),
   'os-update_readonly_flag': Type.Object({ readonly: booleanLike }, strict),
   'os-set_image_metadata': Type.Object({ metadata }, strict),

@@ -24,7 +24,7 @@ const fields: readonly Field[] = [
   { name: 'availability_zone', value: (volume) => volume.availabilityZone },
   { name: 'created_at', value: (volume) => volume.createdAt },
   { name: 'updated_at', value: (volume) => volume.updatedAt },
-  { name: 'attachments', value: (volume, viewer) => volume.attachments.map((attachment) => attachmentView(attachment, viewer)) },
+  { name: 'attachments', value: (volume, viewer) => attachedTo(volume).map((attachment) => attachmentView(attachment, viewer)) },
   { name: 'volume_type', value: (volume) => volume.volumeType.name },
   { name: 'snapshot_id', value: (volume) => volume.snapshotId },
   { name: 'source_volid', value: (volume) => volume.sourceVolumeId },
@@ -40,7 +40,7 @@ const fields: readonly Field[] = [
   { name: 'os-vol-mig-status-attr:migstat', value: () => null, adminOnly: true, shownOnly: true },
   { name: 'os-vol-mig-status-attr:name_id', value: () => null, adminOnly: true, shownOnly: true },
   { name: 'volume_image_metadata', value: (volume) => volume.imageMetadata, shownOnly: true, unlessEmpty: true },
-  { name: 'group_id', value: () => null, since: 13 },
+  { name: 'group_id', value: (volume) => volume.groupId, since: 13 },
   { name: 'provider_id', value: () => null, since: 21, adminOnly: true },
   { name: 'service_uuid', value: () => null, since: 48 },
   { name: 'shared_targets', value: (_, { microversion }) => !microversion.atLeast(3, 69), since: 48 },
@@ -65,13 +65,16 @@ export function volumeDetail(volume: Volume, viewer: Viewer, where: 'created' | 
 /** Two facts that Block Storage keeps as hidden metadata come up among the user's own. */
 function metadataView(volume: Volume, where: 'created' | 'shown'): Record<string, string> {
   if (where === 'created') return volume.metadata;
-  const [attachment] = volume.attachments;
+  const [attachment] = attachedTo(volume);
   return {
     ...volume.metadata,
-    ...(volume.readonly ? { readonly: 'True' } : {}),
+    ...(volume.readonly === null ? {} : { readonly: volume.readonly ? 'True' : 'False' }),
     ...(attachment === undefined ? {} : { attached_mode: attachment.mode }),
   };
 }
+
+/** Those that are only reserved, or on their way, show in their own resource. */
+const attachedTo = ({ attachments }: Volume): readonly VolumeAttachment[] => attachments.filter(({ status }) => status === 'attached');
 
 function attachmentView(attachment: VolumeAttachment, { caller }: Viewer): Record<string, unknown> {
   return {

@@ -1,7 +1,6 @@
 /** `/volumes`: the routes of volumes below `/v3` and `/v3/{project_id}`, actions apart. */
 import type { FastifyInstance, FastifyRequest } from 'fastify';
-import type { CreateVolumeOrder } from '../../../cloud/volumes/contract.ts';
-import { volumeColumns } from '../../../cloud/volumes/contract.ts';
+import { type CreateVolumeOrder, type Volume, volumeColumns } from '../../../cloud/volumes/contract.ts';
 import { badRequest, notFound } from '../../../lib/errors.ts';
 import { parseBody, parseBoolean, stripped } from '../shared/body.ts';
 import { nextLinks, queryOf, queryValue } from '../shared/paging.ts';
@@ -19,7 +18,7 @@ const listRules: ListRules<keyof typeof volumeColumns> = {
   columns: volumeColumns,
   aliases: { display_name: 'name', display_description: 'description', source_volid: 'source_volid' },
   commonFilters: resourceFilters.volume,
-  constants: { consumes_quota: 'true', migration_status: 'none', group_id: 'none' },
+  constants: { consumes_quota: 'true', migration_status: 'none' },
   sortByNameSince: 0,
 };
 
@@ -58,9 +57,19 @@ export function registerVolumeRoutes(app: FastifyInstance, front: BlockStorageFr
 
   app.post('/volumes', async (request, reply) => {
     const { volume: asked } = parseBody(createSchema(request.microversion), request.body);
-    const volume = await volumes.create(request.caller, createOrder(asked));
+    const volume = await create(request, asked);
     return reply.code(202).send({ volume: volumeDetail(volume, viewerOf(request, publicUrl), 'created') });
   });
+
+  async function create({ caller, microversion }: FastifyRequest, asked: CreateVolumeBody['volume']): Promise<Volume> {
+    const order = createOrder(asked);
+    // Below 3.47 it is one of the many things that clients send without a meaning.
+    const backupId = microversion.atLeast(3, 47) ? asked.backup_id : null;
+    if (!backupId) return await volumes.create(caller, order);
+    if (order.source.kind !== 'blank') throw severalSources();
+    if (order.groupId != null) throw badRequest('Invalid input received: A volume from a backup cannot be made in a group.');
+    return await front.backups.createVolume(caller, backupId, order);
+  }
 
   app.put<WithId>('/volumes/:id', async (request) => {
     const { volume: asked } = parseBody(updateSchema(request.microversion), request.body);
@@ -85,6 +94,7 @@ export function registerVolumeRoutes(app: FastifyInstance, front: BlockStorageFr
   registerMetadataRoutes(app, '/volumes', {
     metadataOf: async (caller, id) => (await volumes.get(caller, id)).metadata,
     change: volumes.changeMetadata,
+    tagsSince: 15,
   });
 
   app.get<WithId>('/volumes/:id/encryption', async (request) => {
@@ -109,20 +119,21 @@ function createOrder(asked: CreateVolumeBody['volume']): CreateVolumeOrder {
     volumeType: asked.volume_type || null,
     availabilityZone: asked.availability_zone || null,
     metadata: Object.fromEntries(pairs),
+    groupId: asked.group_id || null,
     source: sourceOf(asked),
   };
 }
 
+const severalSources = () => badRequest('May specify only one of snapshot, imageRef or source volume');
+
 function sourceOf(asked: CreateVolumeBody['volume']): CreateVolumeOrder['source'] {
   const imageId = asked.imageRef || asked.image_id;
-  if (asked.backup_id) throw badRequest('Invalid input received: A volume is made from a backup by restoring the backup.');
-  if (asked.group_id || asked.consistencygroup_id)
-    throw notFound(`Group ${asked.group_id ?? asked.consistencygroup_id} could not be found.`);
+  if (asked.consistencygroup_id) throw notFound(`ConsistencyGroup ${asked.consistencygroup_id} could not be found.`);
   const sources: CreateVolumeOrder['source'][] = [];
   if (asked.snapshot_id) sources.push({ kind: 'snapshot', id: asked.snapshot_id });
   if (asked.source_volid) sources.push({ kind: 'volume', id: asked.source_volid });
   if (imageId) sources.push({ kind: 'image', id: imageId });
   const [source, ...others] = sources;
-  if (others.length > 0) throw badRequest('May specify only one of snapshot, imageRef or source volume');
+  if (others.length > 0) throw severalSources();
   return source ?? { kind: 'blank' };
 }

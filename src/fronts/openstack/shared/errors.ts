@@ -20,6 +20,7 @@ const statuses: Record<ErrorKind, number> = {
   'not-acceptable': 406,
   conflict: 409,
   gone: 410,
+  'precondition-failed': 412,
   'over-limit': 413,
   'too-large': 413,
   'unsupported-media-type': 415,

@@ -1,0 +1,192 @@
+/**
+ * Attachments as things of their own: what hypervisors use since 3.27. One is reserved, told how to connect (which starts the server of the
+ * disk), called complete by its client, and deleted in the end. A disk is served once, however many attachments a volume has.
+ *
+ * Half-way: the row is `attaching` before the server is started, so whoever dies in between leaves an attachment that can be updated again, or
+ * deleted, which ends the server. No attachment is taken back at a start of the service: only its client knows how far it is.
+ */
+import { badRequest, notFound } from '../../lib/errors.ts';
+import { isUuid, newId } from '../../lib/ids.ts';
+import type { ListQuery } from '../database/lists.ts';
+import type { Database, Tx } from '../database/service.ts';
+import type { DisksService } from '../disks/service.ts';
+import type { Caller } from '../identity/caller.ts';
+import { type Action, authorise, canSee } from '../identity/policy.ts';
+import { lockedVolume } from './access.ts';
+import type { Connection } from './attach.ts';
+import {
+  attachmentsOf,
+  deleteAttachments,
+  findAttachment,
+  insertAttachment,
+  listAttachments,
+  updateAttachment,
+} from './attachment-store.ts';
+import type { Attachment, AttachmentColumn, Volume } from './contract.ts';
+import { exportName } from './sizes.ts';
+import { can } from './states.ts';
+import { move, updateVolume } from './store.ts';
+
+/** What a client says of itself; the names are the wire's. */
+export interface Connector {
+  readonly host: string | null;
+  readonly mountpoint: string | null;
+  readonly mode: 'rw' | 'ro' | null;
+}
+
+export interface ReserveOrder {
+  readonly volumeId: string;
+  readonly instanceId: string | null;
+  readonly mode: 'rw' | 'ro' | null;
+  /** Null: only reserved. */
+  readonly connector: Connector | null;
+}
+
+export interface AttachmentQuery extends Omit<ListQuery<AttachmentColumn>, 'projectId' | 'markerId'> {
+  readonly allProjects: boolean;
+  readonly marker: string | undefined;
+}
+
+/** How a connection looks on the wire; the front's business. */
+export type DescribeConnection = (volumeId: string, attachmentId: string, connection: Connection) => Attachment['connectionInfo'];
+
+export interface AttachmentsService {
+  list(caller: Caller, query: AttachmentQuery): Promise<Attachment[]>;
+  get(caller: Caller, id: string): Promise<Attachment>;
+  create(caller: Caller, order: ReserveOrder, describe: DescribeConnection): Promise<Attachment>;
+  /** Starts the server of the disk for this client, and says where it is. Repeatable. */
+  connect(caller: Caller, id: string, connector: Connector, describe: DescribeConnection): Promise<Attachment>;
+  complete(caller: Caller, id: string): Promise<void>;
+  /** Returns what is left of the volume's attachments. */
+  remove(caller: Caller, id: string): Promise<Attachment[]>;
+}
+
+const missing = (id: string) => notFound(`Volume attachment could not be found with filter: attachment_id = ${id}.`);
+
+export function createAttachments(deps: {
+  database: Database;
+  disks: Pick<DisksService, 'openExport' | 'closeExport'>;
+}): AttachmentsService {
+  const { database, disks } = deps;
+
+  async function visible(caller: Caller, id: string, action: Action): Promise<Attachment> {
+    const attachment = isUuid(id) ? await findAttachment(database.sql, id) : undefined;
+    if (attachment === undefined || !canSee(caller, attachment)) throw missing(id);
+    authorise(caller, action, attachment);
+    return attachment;
+  }
+
+  /** Volume and attachment, both as they are under the volume's lock. */
+  async function locked<T>(caller: Caller, id: string, work: (tx: Tx, volume: Volume, attachment: Attachment) => Promise<T>): Promise<T> {
+    const { volumeId } = await visible(caller, id, 'volume:attach');
+    return await database.transact(async (tx) => {
+      const volume = await lockedVolume(tx, caller, volumeId, 'volume:attach');
+      const attachment = await findAttachment(tx.sql, id);
+      if (attachment === undefined) throw missing(id);
+      return await work(tx, volume, attachment);
+    });
+  }
+
+  async function connect(caller: Caller, id: string, connector: Connector, describe: DescribeConnection): Promise<Attachment> {
+    const { volumeId, readOnly } = await locked(caller, id, (tx, volume, attachment) => beginConnect(tx, volume, attachment, connector));
+    const { socketPath } = await disks.openExport(volumeId, { readOnly });
+    const connection: Connection = { socketPath, exportName, accessMode: readOnly ? 'ro' : 'rw' };
+    try {
+      return await locked(caller, id, async (tx) => {
+        await updateAttachment(tx.sql, id, { connectionInfo: describe(volumeId, id, connection) });
+        return (await findAttachment(tx.sql, id)) as Attachment;
+      });
+    } catch (error) {
+      // Deleted while the server started: then nobody may use it.
+      if ((await attachmentsOf(database.sql, volumeId)).length === 0) await disks.closeExport(volumeId);
+      throw error;
+    }
+  }
+
+  return {
+    async list(caller, query) {
+      authorise(caller, 'attachment:list', { projectId: caller.projectId });
+      if (query.marker !== undefined) await visible(caller, query.marker, 'attachment:get');
+      const projectId = caller.isAdmin && query.allProjects ? undefined : (caller.projectId ?? '');
+      return query.limit === 0 ? [] : await listAttachments(database.sql, { ...query, projectId, markerId: query.marker });
+    },
+    get: (caller, id) => visible(caller, id, 'attachment:get'),
+    async create(caller, order, describe) {
+      const id = await database.transact((tx) => reserve(tx, caller, order));
+      return order.connector === null
+        ? await visible(caller, id, 'attachment:get')
+        : await connect(caller, id, { ...order.connector, mode: order.mode ?? order.connector.mode }, describe);
+    },
+    connect,
+    complete: (caller, id) =>
+      locked(caller, id, async (tx, { id: volumeId }) => {
+        await updateAttachment(tx.sql, id, { status: 'attached' });
+        await move(tx.sql, volumeId, 'attachmentCompleted', { previousStatus: null });
+      }),
+    async remove(caller, id) {
+      const { volumeId } = await visible(caller, id, 'volume:attach');
+      const others = (await attachmentsOf(database.sql, volumeId)).filter((other) => other.id !== id);
+      // The server ends first, as in a detach: what it had not written yet belongs into the disk before the volume is available.
+      if (others.length === 0) await disks.closeExport(volumeId);
+      return await locked(caller, id, async (tx, volume) => {
+        await deleteAttachments(tx.sql, volumeId, id);
+        const left = await attachmentsOf(tx.sql, volumeId);
+        await follow(tx, volume, left);
+        return left;
+      });
+    },
+  };
+}
+
+/** Returns the id of the new attachment. */
+async function reserve(tx: Tx, caller: Caller, order: ReserveOrder): Promise<string> {
+  const { volumeId, instanceId } = order;
+  const volume = await lockedVolume(tx, caller, volumeId, 'volume:attach');
+  checkMode(volume, order.mode ?? order.connector?.mode ?? null);
+  if (!(await move(tx.sql, volumeId, 'attachmentReserved', { previousStatus: null }))) {
+    // One instance may have several: while it moves from host to host, say.
+    const isAgain = can.reserveAgain(volume) && volume.attachments.some((other) => instanceId !== null && other.instanceId === instanceId);
+    if (!isAgain) {
+      throw badRequest(
+        `Invalid volume: Volume ${volumeId} status must be available or downloading to reserve, but the current status is ${volume.status}.`,
+      );
+    }
+  }
+  const id = newId();
+  const mode = order.mode ?? (volume.readonly ? 'ro' : 'rw');
+  const { projectId } = volume;
+  await insertAttachment(tx.sql, { id, volumeId, projectId, instanceId, hostName: null, mountpoint: null, mode, status: 'reserved' });
+  return id;
+}
+
+async function beginConnect(
+  tx: Tx,
+  volume: Volume,
+  attachment: Attachment,
+  connector: Connector,
+): Promise<{ volumeId: string; readOnly: boolean }> {
+  checkMode(volume, connector.mode);
+  if (!can.connect(volume)) {
+    throw badRequest(`Invalid volume: Volume ${volume.id} cannot be connected while its status is ${volume.status}.`);
+  }
+  const mode = connector.mode ?? attachment.mode;
+  const status = attachment.status === 'attached' ? 'attached' : 'attaching';
+  await updateAttachment(tx.sql, attachment.id, { hostName: connector.host, mountpoint: connector.mountpoint, mode, status });
+  await move(tx.sql, volume.id, 'attachmentConnecting', { previousStatus: null });
+  return { volumeId: volume.id, readOnly: mode === 'ro' || volume.readonly === true };
+}
+
+function checkMode(volume: Volume, mode: 'rw' | 'ro' | null): void {
+  if (volume.readonly && mode === 'rw') throw badRequest(`Invalid volume: Invalid attaching mode 'rw' for volume ${volume.id}.`);
+}
+
+/** The volume is what the furthest of its attachments is. While a backup or an upload has it, that is where it goes back to. */
+async function follow(tx: Tx, volume: Volume, left: readonly Attachment[]): Promise<void> {
+  const has = (status: Attachment['status']): boolean => left.some((attachment) => attachment.status === status);
+  if (has('attached')) await move(tx.sql, volume.id, 'attachedRemains', { previousStatus: null });
+  else if (has('attaching')) await move(tx.sql, volume.id, 'attachingRemains', { previousStatus: null });
+  else if (has('reserved')) await move(tx.sql, volume.id, 'reservedRemains', { previousStatus: null });
+  else if (!(await move(tx.sql, volume.id, 'detached', { previousStatus: null })) && volume.previousStatus === 'in-use') {
+    await updateVolume(tx.sql, volume.id, { previousStatus: 'available' });
+  }
+}
