@@ -44,6 +44,7 @@ export async function beginRestore(
 export async function beginVolume(deps: BeginRestoreDeps, tx: Tx, caller: Caller, backup: Backup, order: VolumeOrder): Promise<Volume> {
   const { repositoryId, session, root } = backup;
   if (!can.makeVolume(backup) || repositoryId === null || session === null || root === null) throw notAvailable();
+  await deps.placement.requireBackups(tx.sql);
   const sizeGib = order.sizeGib ?? backup.sizeGib;
   if (sizeGib < backup.sizeGib) {
     throw badRequest(

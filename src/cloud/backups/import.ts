@@ -1,6 +1,7 @@
 /** The request to import the record of a backup: form, id and quota are checked here, the bytes by the saga that it starts. */
 import { badRequest } from '../../lib/errors.ts';
 import type { Tx } from '../database/service.ts';
+import type { Placement } from '../hosts/service.ts';
 import type { Caller } from '../identity/caller.ts';
 import type { Jobs } from '../jobs/service.ts';
 import type { Quotas } from '../quotas/service.ts';
@@ -11,6 +12,7 @@ import { databaseTime, findBackup, insertBackup } from './store.ts';
 export interface ImportDeps {
   readonly jobs: Pick<Jobs, 'start'>;
   readonly quotas: Pick<Quotas, 'reserve'>;
+  readonly placement: Pick<Placement, 'requireBackups'>;
   readonly availabilityZone: string;
 }
 
@@ -25,7 +27,8 @@ export async function beginImport(
   { service, url }: BackupRecord,
 ): Promise<string> {
   const content = contentOf(url);
-  const { projectId } = caller;
+  const { projectId, requestId } = caller;
+  await deps.placement.requireBackups(tx.sql);
   await deps.quotas.reserve(tx, projectId, { backups: 1, backup_gigabytes: content.sizeGib });
   if ((await findBackup(tx.sql, content.id)) !== undefined) throw badRequest('Invalid backup: Backup already exists in database.');
   const createdAt = await databaseTime(tx.sql);
@@ -51,6 +54,6 @@ export async function beginImport(
   });
   const { volumeId, parentId, snapshotId, dataTimestamp } = content;
   const input: ImportInput = { backupId: id, service, sizeGib, volumeId, parentId, snapshotId, dataTimestamp, place: place ?? null };
-  await deps.jobs.start(tx, { kind: importKind, subjectId: id, projectId, input });
+  await deps.jobs.start(tx, { kind: importKind, subjectId: id, projectId, input, requestId });
   return id;
 }

@@ -12,6 +12,7 @@ import { actionIn } from './actions.ts';
 import { connectionData, driverVolumeType } from './connection-info.ts';
 import type { BlockStorageFront } from './context.ts';
 import { type ListRules, parseList } from './list-query.ts';
+import { resourceFilters } from './resource-filters.ts';
 import { since } from './since.ts';
 
 type WithId = { Params: { id: string } };
@@ -40,7 +41,7 @@ const updateSchema = (version: Microversion): typeof update354 => (version.atLea
 const listRules: ListRules<keyof typeof attachmentColumns> = {
   columns: attachmentColumns,
   aliases: { status: 'attach_status', instance_uuid: 'instance_id' },
-  commonFilters: ['volume_id', 'status', 'instance_id', 'attach_status'],
+  commonFilters: resourceFilters.attachment,
   constants: {},
   sortByNameSince: 0,
 };

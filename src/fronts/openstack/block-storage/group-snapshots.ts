@@ -8,6 +8,7 @@ import { nextLinks, queryOf } from '../shared/paging.ts';
 import { actionIn } from './actions.ts';
 import type { BlockStorageFront } from './context.ts';
 import { type ListRules, parseList } from './list-query.ts';
+import { resourceFilters } from './resource-filters.ts';
 import { since } from './since.ts';
 
 type WithId = { Params: { id: string } };
@@ -24,7 +25,7 @@ const resetSchema = Type.Object({ status: text(255, 1) }, strict);
 const listRules: ListRules<keyof typeof groupSnapshotColumns> = {
   columns: groupSnapshotColumns,
   aliases: {},
-  commonFilters: ['name', 'status', 'group_id'],
+  commonFilters: resourceFilters.group_snapshot,
   constants: {},
   sortByNameSince: 0,
 };

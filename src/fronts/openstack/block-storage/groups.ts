@@ -9,6 +9,7 @@ import { nextLinks, queryOf, queryValue } from '../shared/paging.ts';
 import { actionIn } from './actions.ts';
 import type { BlockStorageFront } from './context.ts';
 import { type ListRules, parseList } from './list-query.ts';
+import { resourceFilters } from './resource-filters.ts';
 import { since } from './since.ts';
 
 type WithId = { Params: { id: string } };
@@ -39,7 +40,7 @@ const resetSchema = Type.Object({ status: text(255, 1) }, strict);
 const listRules: ListRules<keyof typeof groupColumns> = {
   columns: groupColumns,
   aliases: { group_type: 'group_type_id' },
-  commonFilters: ['name'],
+  commonFilters: resourceFilters.group,
   constants: {},
   sortByNameSince: 0,
 };
