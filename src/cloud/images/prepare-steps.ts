@@ -48,7 +48,8 @@ type Based = { readonly pointId: string | null };
 
 const sectorBytes = 512;
 
-export function prepareSteps<Input extends PreparedUpload>(deps: ImagesDeps, plan: Preparation<Input>): readonly SagaStep<Input>[] {
+/** The steps up to the base, and what the inspection found. */
+function baseWork<Input extends PreparedUpload>(deps: ImagesDeps, plan: Preparation<Input>) {
   type Context = StepContext<Input>;
   const { files } = deps.intake;
   const inspected = (context: Context): Inspected | undefined => context.output<Inspected>('inspect');
@@ -101,6 +102,14 @@ export function prepareSteps<Input extends PreparedUpload>(deps: ImagesDeps, pla
     await effect('files', () => files.remove(input.imageId, signal));
     await effect('release', () => deps.database.transact((tx) => deps.disks.release(tx, input.pointId, holderOf(input.imageId))));
   }
+
+  return { inspected, inspect, makeBase, dropBase };
+}
+
+export function prepareSteps<Input extends PreparedUpload>(deps: ImagesDeps, plan: Preparation<Input>): readonly SagaStep<Input>[] {
+  type Context = StepContext<Input>;
+  const { files } = deps.intake;
+  const { inspected, inspect, makeBase, dropBase } = baseWork(deps, plan);
 
   async function publish({ input, effect }: Context): Promise<undefined> {
     await effect('rename', () => files.publish(input.imageId, input.uploadId));
