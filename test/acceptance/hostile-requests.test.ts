@@ -29,8 +29,6 @@ beforeAll(async () => {
   stateDir = await makeStateDir();
   service = await startServiceUnderTest(stateDir);
   api = await signIn(service);
-  const unlimited = { volumes: -1, snapshots: -1, gigabytes: -1, backups: -1, backup_gigabytes: -1 };
-  await api.volume('PUT', `/os-quota-sets/${api.projectId}`, { quota_set: unlimited });
 });
 afterAll(async () => {
   await service?.stop();
@@ -80,6 +78,9 @@ async function uniqueRoutes(): Promise<Route[]> {
 }
 
 async function makeThings(): Promise<RealIds> {
+  // Each time: quotas are among what the requests change.
+  const unlimited = { volumes: -1, snapshots: -1, gigabytes: -1, backups: -1, backup_gigabytes: -1 };
+  await api.volume('PUT', `/os-quota-sets/${api.projectId}`, { quota_set: unlimited });
   const volumeId = await makeVolume(api, {});
   const [snapshotId, backupId] = [await makeSnapshot(api, volumeId), await makeBackup(api, volumeId)];
   const queued = await api.image('POST', '/images', { name: 'queued', disk_format: 'raw', container_format: 'bare' });
