@@ -86,16 +86,28 @@ function matching(own: RawBuilder<unknown>, { kind }: ListColumn, { comparison, 
   return sql<boolean>`${own}::text ${operator} ${value}`;
 }
 
-/** `a > x OR (a = x AND (b > y OR …))`, from the last key to the first. */
+/**
+ * `a >= x AND (a > x OR (a = x AND (b > y OR …)))`, from the last key to the first. What stands before the AND follows from the rest: an index takes it
+ * as the place to begin at, where it would read all rows before the marker for the OR alone.
+ */
 function behindMarker<Name extends string>(
   table: string,
   sort: ListQuery<Name>['sort'],
   sorted: (name: Name) => RawBuilder<unknown>,
   markerId: string,
 ): Condition {
-  return sort.toReversed().reduce((rest, { column, direction }) => {
+  const keys = sort.map(({ column, direction }) => {
     const own = sorted(column);
-    const marker = sql`(SELECT ${own} FROM ${sql.table(table)} WHERE id = ${markerId})`;
-    return sql<boolean>`(${own} ${sql.raw(direction === 'desc' ? '<' : '>')} ${marker} OR (${own} = ${marker} AND ${rest}))`;
-  }, sql<boolean>`false`);
+    return {
+      own,
+      beyond: sql.raw(direction === 'desc' ? '<' : '>'),
+      marker: sql`(SELECT ${own} FROM ${sql.table(table)} WHERE id = ${markerId})`,
+    };
+  });
+  const behind = keys.reduceRight(
+    (rest, { own, beyond, marker }) => sql<boolean>`(${own} ${beyond} ${marker} OR (${own} = ${marker} AND ${rest}))`,
+    sql<boolean>`false`,
+  );
+  const [first] = keys;
+  return first === undefined ? behind : sql<boolean>`${first.own} ${first.beyond}= ${first.marker} AND ${behind}`;
 }
