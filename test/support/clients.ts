@@ -46,11 +46,21 @@ export async function openstackJson(service: ServiceUnderTest, ...args: string[]
   return JSON.parse(text.slice(text.search(/[[{]/)));
 }
 
-/** Debian's older block-storage client, with the credentials of the `openrc` file. */
+/** Debian's older block-storage client. */
 export async function cinder(service: ServiceUnderTest, ...args: string[]): Promise<CommandResult> {
+  return await run('/usr/bin/cinder', args, await openrcOf(service));
+}
+
+/** Debian's older image client. */
+export async function glance(service: ServiceUnderTest, ...args: string[]): Promise<CommandResult> {
+  return await run('/usr/bin/glance', args, await openrcOf(service));
+}
+
+/** The credentials of the `openrc` file. */
+async function openrcOf(service: ServiceUnderTest): Promise<Record<string, string>> {
   const openrc = await readFile(join(service.stateDir, 'openrc'), 'utf8');
   const variables = [...openrc.matchAll(/^export (OS_\w+)=['"]?(.*?)['"]?$/gm)].map((match) => [match[1] ?? '', match[2] ?? '']);
-  return await run('/usr/bin/cinder', args, Object.fromEntries(variables));
+  return Object.fromEntries(variables);
 }
 
 /** Our own command line, as an operator runs it. */
