@@ -99,7 +99,7 @@ it('volume backup set, cinder backup-update and backup-reset-state', async () =>
 it('volume backup record export and import', async () => {
   const record = await on.json('volume backup record export of-snapshot');
   expect(record).toEqual({ backup_service: expect.any(String), backup_url: expect.stringMatching(/^[A-Za-z0-9+/]+=*$/) });
-  const [exported] = await on.cinder('backup-export of-snapshot');
+  const [exported] = await on.cinder(`backup-export ${(await on.json('volume backup show of-snapshot')).id}`);
   expect(exported).toMatchObject({ backup_service: record.backup_service });
   // It is still known: a record brings back what was forgotten.
   await on.refused(`volume backup record import ${record.backup_service} ${record.backup_url}`);

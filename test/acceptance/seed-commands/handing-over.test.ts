@@ -37,33 +37,44 @@ it('volume transfer request create, list, show, accept and delete', async () => 
   await mustSettle(api, 'volumes', volumeId, 'available');
 });
 
-it('volume attachment create, list, show, set, complete and delete', async () => {
+it('volume attachments: create, list, show, update, complete and delete', async () => {
   const volumeId = await makeVolume(api, {}, 'disk');
   const version = '--os-volume-api-version 3.54';
-  const server = '00000000-0000-4000-8000-000000000001';
-  const made = await on.json(`${version} volume attachment create disk ${server}`);
-  expect(made).toMatchObject({ 'Volume ID': volumeId, 'Instance ID': server, Status: 'reserved' });
-  expect(await on.json(`${version} volume attachment list`)).toMatchObject([{ ID: made.ID, 'Volume ID': volumeId, Status: 'reserved' }]);
-  await on.succeed(`${version} volume attachment set --connect --host here --mountpoint /dev/vdb ${made.ID}`);
-  expect((await on.json(`${version} volume attachment show ${made.ID}`)).Status).toBe('attaching');
-  await on.succeed(`${version} volume attachment complete ${made.ID}`);
+  // Of the newer client, `create` looks for the server first.
+  const [made] = await on.cinder(`${version} attachment-create disk 00000000-0000-4000-8000-000000000001`);
+  expect(made).toMatchObject({ volume_id: volumeId, instance: '00000000-0000-4000-8000-000000000001', status: 'reserved' });
+  expect(await on.json(`${version} volume attachment list`)).toMatchObject([{ ID: made?.id, 'Volume ID': volumeId, Status: 'reserved' }]);
+  await on.succeed(`${version} volume attachment set --host here --mountpoint /dev/vdb ${made?.id}`);
+  expect(await on.json(`${version} volume attachment show ${made?.id}`)).toMatchObject({ Status: 'attaching' });
+  await on.succeed(`${version} volume attachment complete ${made?.id}`);
   expect(await on.json('volume show disk')).toMatchObject({ status: 'in-use' });
-  await on.succeed(`${version} volume attachment delete ${made.ID}`);
+  await on.succeed(`${version} volume attachment delete ${made?.id}`);
   await mustSettle(api, 'volumes', volumeId, 'available');
+});
+
+it('groups and their snapshots', async () => {
+  const version = '--os-volume-api-version 3.58';
+  const [type] = await on.cinder(`${version} group-type-create consistent`);
+  const [made] = await on.cinder(`${version} group-create --name together consistent __DEFAULT__`);
+  expect(made).toMatchObject({ name: 'together', group_type: type?.ID });
+  await on.cinder(`${version} create --group-id ${made?.id} --name member 1`);
+  await mustSettle(api, 'volumes', (await on.json('volume show member')).id, 'available');
+  const [snapshot] = await on.cinder(`${version} group-snapshot-create --name moment together`);
+  expect(snapshot).toMatchObject({ name: 'moment', group_id: made?.id });
 });
 
 it('volume type create, set, list, show, and volume set --type', async () => {
   const made = await on.json('volume type create --description quick --property tier=gold fast');
   expect(made).toMatchObject({ name: 'fast', description: 'quick', is_public: true, properties: { tier: 'gold' } });
-  await on.succeed('volume type set --property colour=red fast');
+  await on.succeed('volume type set --property vendor:colour=red fast');
   await on.succeed('volume type unset --property tier fast');
-  expect(await on.json('volume type show fast')).toMatchObject({ id: made.id, properties: { colour: 'red' } });
+  expect(await on.json('volume type show fast')).toMatchObject({ id: made.id, properties: { 'vendor:colour': 'red' } });
   expect(await on.json('volume type list')).toContainEqual({ ID: made.id, Name: 'fast', 'Is Public': true });
   const volumeId = await makeVolume(api, {}, 'typed');
   await on.succeed('volume set --type fast --retype-policy never typed');
   await mustSettle(api, 'volumes', volumeId, 'available');
   expect((await on.json('volume show typed')).type).toBe('fast');
-  expect(await on.refused('volume type delete fast')).toContain('in use');
+  expect(await on.refused('volume type delete fast')).toContain('present with the type');
   await on.succeed('volume delete typed');
   await api.settled('volumes', volumeId);
   await on.succeed('volume type delete fast');
