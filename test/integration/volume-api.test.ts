@@ -299,7 +299,23 @@ describe('metadata of volumes and snapshots', () => {
   });
 });
 
+describe('an empty id', () => {
+  it.each(['GET', 'PUT', 'DELETE'] as const)('is of nothing: %s', async (method) => {
+    const body = method === 'PUT' ? { volume: { name: 'x' } } : undefined;
+    await expectFault(send(ada, method, '/volumes/', body), 404, 'itemNotFound', /could not be found/);
+  });
+});
+
 describe('snapshots', () => {
+  it('of no volume are of one that is not there', async () => {
+    await expectFault(
+      send(ada, 'POST', '/snapshots', { snapshot: { volume_id: null } }),
+      404,
+      'itemNotFound',
+      /Volume None could not be found/,
+    );
+  });
+
   it('show what each place and microversion has', async () => {
     const volumeId = await create(ada, { size: 1 });
     const { status, body } = await send(ada, 'POST', '/snapshots', { snapshot: { volume_id: volumeId, name: '', force: false } });

@@ -1,6 +1,6 @@
 /** Block Storage, version 3: what `/volume` answers. Every route exists with the project's id in its path and without. */
 import type { FastifyInstance, FastifyPluginCallback, FastifyRequest } from 'fastify';
-import { badRequest } from '../../../lib/errors.ts';
+import { badRequest, notFound } from '../../../lib/errors.ts';
 import { authenticate } from '../shared/authentication.ts';
 import { answerWithCinderFaults } from '../shared/cinder-fault.ts';
 import { acceptJson } from '../shared/json-parser.ts';
@@ -59,6 +59,7 @@ const guardedRoutes =
   (front: BlockStorageFront, more: readonly RegisterRoutes[] = []): FastifyPluginCallback =>
   (app, _options, done) => {
     app.addHook('onRequest', authenticate(front.identity, front));
+    app.addHook('onRequest', exactPathsOnly);
     app.addHook('onRequest', negotiateMicroversion({ service: 'volume', lowest: lowestMicroversion, highest: highestMicroversion }));
     app.addHook('onRequest', ownProjectOnly);
     acceptJson(app, { contentTypes, brokenMessage: 'cannot understand JSON' });
@@ -89,6 +90,11 @@ const guardedRoutes =
     for (const routes of [...groups, registerBackupRoutes, ...more]) routes(app, front);
     done();
   };
+
+/** An id that is empty leaves a slash at the end: then a thing was asked for, not the list, and there is none of that id. */
+async function exactPathsOnly({ url }: FastifyRequest): Promise<void> {
+  if (url.split('?', 1)[0]?.endsWith('/')) throw notFound('The resource could not be found.');
+}
 
 /** The project in a path is a repetition of the token's; another one is refused, also to administrators. */
 async function ownProjectOnly(request: FastifyRequest): Promise<void> {

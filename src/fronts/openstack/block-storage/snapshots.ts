@@ -3,9 +3,8 @@ import type { FastifyInstance, FastifyRequest } from 'fastify';
 import Type from 'typebox';
 import { snapshotColumns } from '../../../cloud/snapshots/contract.ts';
 import type { SnapshotsService } from '../../../cloud/snapshots/service.ts';
-import { badRequest } from '../../../lib/errors.ts';
-import { isUuid } from '../../../lib/ids.ts';
-import { booleanLike, metadataWithNulls, nameOrNull, parseBody, parseBoolean, stripped, text } from '../shared/body.ts';
+import { badRequest, notFound } from '../../../lib/errors.ts';
+import { booleanLike, metadataWithNulls, nameOrNull, parseBody, parseBoolean, stripped, text, uuid } from '../shared/body.ts';
 import { nextLinks, queryOf } from '../shared/paging.ts';
 import { actionIn } from './actions.ts';
 import type { BlockStorageFront } from './context.ts';
@@ -26,7 +25,7 @@ const names = {
 const createSchema = Type.Object({
   snapshot: Type.Object({
     ...names,
-    volume_id: Type.Refine(Type.String(), isUuid, () => "{value} is not a 'uuid'"),
+    volume_id: Type.Union([uuid, Type.Null()]),
     force: Type.Optional(Type.Union([booleanLike, Type.Null()])),
     metadata: Type.Optional(Type.Union([metadataWithNulls, Type.Null()])),
   }),
@@ -70,6 +69,8 @@ export function registerSnapshotRoutes(app: FastifyInstance, { snapshots, public
 
   app.post('/snapshots', async (request, reply) => {
     const { snapshot: asked } = parseBody(createSchema, request.body);
+    // No volume: the original looks for that one, too.
+    if (asked.volume_id === null) throw notFound('Volume None could not be found.');
     const pairs = Object.entries(asked.metadata ?? {}).filter((entry): entry is [string, string] => entry[1] !== null);
     const snapshot = await snapshots.create(request.caller, {
       volumeId: asked.volume_id,

@@ -55,7 +55,9 @@ export function answerErrors(app: FastifyInstance, style: ErrorStyle): void {
     return style.send(request, reply, { status: statuses[known.kind], kind: known.kind, message: known.message });
   });
   app.setNotFoundHandler((request, reply) => {
-    const methods = routes.methodsAt(request.url.split('?', 1)[0] ?? '');
+    const path = request.url.split('?', 1)[0] ?? '';
+    // A slash at the end stands for an empty id: nothing is there that other methods could be for.
+    const methods = path.endsWith('/') ? [] : routes.methodsAt(path);
     if (methods.length === 0) throw notFound(style.unknownRouteMessage);
     reply.header('allow', methods.join(', '));
     throw methodNotAllowed(style.wrongMethodMessage);
