@@ -59,6 +59,7 @@ it('is never answered with an error of the service, and leaves nothing half done
   process.stdout.write(`hostile requests to ${routes.length} routes, answered ${told.join(', ')}; STILLPOINT_TEST_SEED=${seed}\n`);
   expect([...answers.keys()].some((status) => status < 300)).toBe(true);
   expect(faults.join('\n')).toBe('');
+  await deleteStagedImages();
   await mustBecomeQuiet(api);
   const errors = service
     .log()
@@ -79,7 +80,7 @@ async function uniqueRoutes(): Promise<Route[]> {
 
 async function makeThings(): Promise<RealIds> {
   // Each time: quotas are among what the requests change.
-  const unlimited = { volumes: -1, snapshots: -1, gigabytes: -1, backups: -1, backup_gigabytes: -1 };
+  const unlimited = { volumes: -1, snapshots: -1, gigabytes: -1, backups: -1, backup_gigabytes: -1, groups: -1 };
   await api.volume('PUT', `/os-quota-sets/${api.projectId}`, { quota_set: unlimited });
   const volumeId = await makeVolume(api, {});
   const [snapshotId, backupId] = [await makeSnapshot(api, volumeId), await makeBackup(api, volumeId)];
@@ -97,11 +98,46 @@ async function makeThings(): Promise<RealIds> {
     'os-quota-sets': [api.projectId, projectId],
     'os-quota-class-sets': ['default'],
     metadata: ['key'],
+    ...(await makeGroupThings()),
+    ...(await makeHandedThings()),
     projects: [projectId],
     users: [userId],
     roles: [(await identity('roles', 'role')).id],
     domains: [(await identity('domains', 'domain')).id],
   };
+}
+
+/** An image whose bytes were staged rests as `uploading` until somebody imports it. */
+async function deleteStagedImages(): Promise<void> {
+  const { images } = await api.image('GET', '/images?status=uploading');
+  for (const { id } of images) await api.image('DELETE', `/images/${id}`);
+}
+
+const created = async (path: string, noun: string, facts: object): Promise<string> =>
+  (await api.volume('POST', path, { [noun]: facts }))[noun].id;
+
+/** A group with a volume and a snapshot of it, and the type that it is of; and QoS specs. */
+async function makeGroupThings(): Promise<RealIds> {
+  const type = await created('/group_types', 'group_type', { name: `hostile-${Math.random()}`, group_specs: { key: 'value' } });
+  const group = await created('/groups', 'group', { name: 'group', group_type: type, volume_types: ['__DEFAULT__'] });
+  await makeVolume(api, { group_id: group, volume_type: '__DEFAULT__' });
+  const groupSnapshot = await created('/group_snapshots', 'group_snapshot', { group_id: group });
+  const qos = await created('/qos-specs', 'qos_specs', { name: `hostile-${Math.random()}`, key: 'value' });
+  return {
+    group_types: [type],
+    group_specs: ['key'],
+    groups: [group],
+    group_snapshots: [groupSnapshot],
+    'qos-specs': [qos],
+    extra_specs: ['key'],
+  };
+}
+
+/** What is on its way to somebody else. */
+async function makeHandedThings(): Promise<RealIds> {
+  const transfer = await created('/volume-transfers', 'transfer', { volume_id: await makeVolume(api, {}) });
+  const attachment = await created('/attachments', 'attachment', { volume_uuid: await makeVolume(api, {}) });
+  return { 'volume-transfers': [transfer], 'os-volume-transfer': [transfer], attachments: [attachment] };
 }
 
 async function identity(collection: string, noun: string, extra: object = {}): Promise<Answer> {

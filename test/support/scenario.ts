@@ -110,7 +110,7 @@ export async function mustBecomeQuiet(api: Api): Promise<void> {
 
 async function resourcesInMotion(api: Api): Promise<string[]> {
   const moving: string[] = [];
-  for (const collection of ['volumes', 'snapshots', 'backups']) {
+  for (const collection of ['volumes', 'snapshots', 'backups', 'groups', 'group_snapshots']) {
     const answer = await api.volume('GET', `/${collection}/detail`);
     for (const one of answer[collection]) if (transient.test(one.status)) moving.push(`${collection} ${one.id} ${one.status}`);
   }
