@@ -109,6 +109,9 @@ describe('block storage', () => {
     expect(wrong.status).toBe(405);
     expect(wrong.json.badMethod.code).toBe(405);
     expect(wrong.headers.get('allow')).toBe('POST');
+    const headers = { 'content-type': 'application/json' };
+    expect((await server.call('DELETE', '/volume/nowhere', { headers })).status).toBe(404);
+    expect((await server.call('DELETE', '/volume/things/1/echo', { headers, body: '{' })).status).toBe(405);
   });
 });
 

@@ -54,13 +54,18 @@ export function answerErrors(app: FastifyInstance, style: ErrorStyle): void {
     logRefusal(request.log, known);
     return style.send(request, reply, { status: statuses[known.kind], kind: known.kind, message: known.message });
   });
-  app.setNotFoundHandler((request, reply) => {
+  const refuseUnknown = (request: FastifyRequest, reply: FastifyReply): never => {
     const path = request.url.split('?', 1)[0] ?? '';
     // A slash at the end stands for an empty id: nothing is there that other methods could be for.
     const methods = path.endsWith('/') ? [] : routes.methodsAt(path);
     if (methods.length === 0) throw notFound(style.unknownRouteMessage);
     reply.header('allow', methods.join(', '));
     throw methodNotAllowed(style.wrongMethodMessage);
+  };
+  app.setNotFoundHandler(refuseUnknown);
+  // Before its body is looked at: what is wrong with that is of no interest where nothing takes it.
+  app.addHook('onRequest', async (request, reply) => {
+    if (request.is404) refuseUnknown(request, reply);
   });
 }
 
