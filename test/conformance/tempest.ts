@@ -47,8 +47,11 @@ export function createTempest({ folder, configuration }: { folder: string; confi
 
   return {
     async list(regex) {
-      const output = await stestr(['list', regex]);
-      return output.split('\n').filter((line) => line.includes('.test_'));
+      // It lists nothing where it has not kept results yet.
+      await stestr(['init']);
+      const tests = (await stestr(['list', regex])).split('\n').filter((line) => line.includes('.test_'));
+      if (tests.length === 0) throw new Error(`no test of Tempest matches ${regex}`);
+      return tests;
     },
     async run({ regex, excluded, workers }) {
       const list = join(folder, 'excluded');
