@@ -12,7 +12,7 @@ import type { DisksService } from '../disks/service.ts';
 import type { Caller } from '../identity/caller.ts';
 import { authorise } from '../identity/policy.ts';
 import { lockedVolume, visibleVolume } from './access.ts';
-import { deleteAttachments, insertAttachment } from './attachment-store.ts';
+import { attachmentsOf, deleteAttachments, insertAttachment } from './attachment-store.ts';
 import type { Volume, VolumeAttachment } from './contract.ts';
 import { exportName } from './sizes.ts';
 import { transitions } from './states.ts';
@@ -54,11 +54,17 @@ export function createAttaching(deps: { database: Database; disks: Pick<DisksSer
   /** The server ends first: what it had not written yet belongs into the disk before anybody takes the volume for available. */
   async function detachFrom(caller: Caller, volume: Volume, attachmentId: string | null): Promise<void> {
     const attachment = chosenAttachment(volume, attachmentId);
-    if (volume.attachments.length <= 1) await disks.closeExport(volume.id);
-    await locked(caller, volume.id, async (tx, { attachments }) => {
+    const isLast = volume.attachments.length <= 1;
+    if (isLast) await disks.closeExport(volume.id);
+    const isDone = await locked(caller, volume.id, async (tx) => {
+      const becomesFree = (await attachmentsOf(tx.sql, volume.id)).every(({ id }) => id === attachment?.id);
+      // The others went meanwhile, each taking this one for somebody who still needs the server.
+      if (becomesFree && !isLast) return false;
       if (attachment !== undefined) await deleteAttachments(tx.sql, volume.id, attachment.id);
-      if (attachments.every(({ id }) => id === attachment?.id)) await move(tx.sql, volume.id, 'detached', { previousStatus: null });
+      if (becomesFree) await move(tx.sql, volume.id, 'detached', { previousStatus: null });
+      return true;
     });
+    if (!isDone) await detachFrom(caller, await visibleVolume(database, caller, volume.id, 'volume:attach'), attachmentId);
   }
 
   return {

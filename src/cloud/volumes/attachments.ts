@@ -25,7 +25,7 @@ import {
 import type { Attachment, AttachmentColumn, Volume } from './contract.ts';
 import { exportName } from './sizes.ts';
 import { can } from './states.ts';
-import { move, updateVolume } from './store.ts';
+import { move, type Queries, updateVolume } from './store.ts';
 
 /** What a client says of itself; the names are the wire's. */
 export interface Connector {
@@ -125,15 +125,21 @@ export function createAttachments(deps: {
       }),
     async remove(caller, id) {
       const { volumeId } = await visible(caller, id, 'volume:attach');
-      const others = (await attachmentsOf(database.sql, volumeId)).filter((other) => other.id !== id);
-      // The server ends first, as in a detach: what it had not written yet belongs into the disk before the volume is available.
-      if (others.length === 0) await disks.closeExport(volumeId);
-      return await locked(caller, id, async (tx, volume) => {
-        await deleteAttachments(tx.sql, volumeId, id);
-        const left = await attachmentsOf(tx.sql, volumeId);
-        await follow(tx, volume, left);
-        return left;
-      });
+      const othersIn = async (db: Queries) => (await attachmentsOf(db, volumeId)).filter((other) => other.id !== id);
+      for (;;) {
+        const isLast = (await othersIn(database.sql)).length === 0;
+        // The server ends first, as in a detach: what it had not written yet belongs into the disk before the volume is available.
+        if (isLast) await disks.closeExport(volumeId);
+        const left = await locked(caller, id, async (tx, volume) => {
+          const others = await othersIn(tx.sql);
+          // The others went meanwhile, each taking this one for somebody who still needs the server.
+          if (others.length === 0 && !isLast) return undefined;
+          await deleteAttachments(tx.sql, volumeId, id);
+          await follow(tx, volume, others);
+          return others;
+        });
+        if (left !== undefined) return left;
+      }
     },
   };
 }
@@ -145,7 +151,10 @@ async function reserve(tx: Tx, caller: Caller, order: ReserveOrder): Promise<str
   checkMode(volume, order.mode ?? order.connector?.mode ?? null);
   if (!(await move(tx.sql, volumeId, 'attachmentReserved', { previousStatus: null }))) {
     // One instance may have several: while it moves from host to host, say.
-    const isAgain = can.reserveAgain(volume) && volume.attachments.some((other) => instanceId !== null && other.instanceId === instanceId);
+    const isAgain =
+      can.reserveAgain(volume) &&
+      instanceId !== null &&
+      (await attachmentsOf(tx.sql, volumeId)).some((other) => other.instanceId === instanceId);
     if (!isAgain) {
       throw badRequest(
         `Invalid volume: Volume ${volumeId} status must be available or downloading to reserve, but the current status is ${volume.status}.`,

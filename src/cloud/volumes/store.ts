@@ -31,7 +31,7 @@ export async function readVolume(database: Database, id: string): Promise<Volume
   return (await database.prepared('volume by id', volumeById(id).compile(database.sql)))[0];
 }
 
-/** Locks the row until the end of the transaction. */
+/** Locks the row until the end of the transaction. Its attachments may be those from before it waited for the lock; `attachmentsOf` asks again. */
 export async function lockVolume(db: Queries, id: string): Promise<Volume | undefined> {
   const { rows } = await sql<Volume>`SELECT ${fields} FROM volumes ${typeJoin} WHERE volumes.id = ${id} FOR UPDATE OF volumes`.execute(db);
   return rows[0];

@@ -1,0 +1,67 @@
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import type { Connector, DescribeConnection } from '../../src/cloud/volumes/attachments.ts';
+import type { Attachment } from '../../src/cloud/volumes/contract.ts';
+import { newId } from '../../src/lib/ids.ts';
+import { callerOf, startVolumeCloud, type VolumeCloud } from '../support/volume-cloud.ts';
+
+/** Attachments as things of their own: the server of a disk is there as long as one of them needs it, and no longer. */
+
+const ada = callerOf('p');
+const connector: Connector = { host: 'here', mountpoint: '/dev/vdb', mode: 'rw' };
+const describeConnection: DescribeConnection = (volumeId, attachmentId, { socketPath }) => ({ volumeId, attachmentId, socketPath });
+
+let cloud: VolumeCloud;
+beforeAll(async () => {
+  cloud = await startVolumeCloud();
+});
+afterAll(() => cloud.stop());
+
+const attach = (volumeId: string, instanceId: string): Promise<Attachment> =>
+  cloud.volumes.attachments.create(ada, { volumeId, instanceId, mode: null, connector }, describeConnection);
+const serversOf = (volumeId: string) =>
+  cloud.held.database.sql.selectFrom('volume_exports').select('volume_id').where('volume_id', '=', volumeId).execute();
+
+it('one after the other leave the server to those that stay', async () => {
+  const { id } = await cloud.volume(ada);
+  const instanceId = newId();
+  const [first, second] = [await attach(id, instanceId), await attach(id, instanceId)];
+  await cloud.volumes.attachments.complete(ada, first.id);
+  expect(await cloud.volumes.get(ada, id)).toMatchObject({ status: 'in-use' });
+  expect(await cloud.volumes.attachments.remove(ada, first.id)).toMatchObject([{ id: second.id, status: 'attaching' }]);
+  expect(await cloud.volumes.get(ada, id)).toMatchObject({ status: 'attaching' });
+  expect(await serversOf(id)).toHaveLength(1);
+  expect(await cloud.volumes.attachments.remove(ada, second.id)).toEqual([]);
+  expect(await cloud.volumes.get(ada, id)).toMatchObject({ status: 'available' });
+  expect(await serversOf(id)).toEqual([]);
+});
+
+it('all at once leave no server behind', async () => {
+  const { id } = await cloud.volume(ada);
+  const instanceId = newId();
+  const made: Attachment[] = [];
+  for (let count = 0; count < 4; count += 1) made.push(await attach(id, instanceId));
+  await Promise.all(made.map((attachment) => cloud.volumes.attachments.remove(ada, attachment.id)));
+  expect(await cloud.volumes.get(ada, id)).toMatchObject({ status: 'available', attachments: [] });
+  expect(await serversOf(id)).toEqual([]);
+});
+
+it('that are detached all at once by the older actions leave no server behind either', async () => {
+  const { id } = await cloud.volume(ada);
+  const instanceId = newId();
+  const made: Attachment[] = [];
+  for (let count = 0; count < 4; count += 1) made.push(await attach(id, instanceId));
+  await Promise.all(made.map((attachment) => cloud.volumes.detach(ada, id, attachment.id)));
+  expect(await cloud.volumes.get(ada, id)).toMatchObject({ status: 'available', attachments: [] });
+  expect(await serversOf(id)).toEqual([]);
+});
+
+it('of other instances, and of a volume that may only be read, are refused without a trace', async () => {
+  const { id } = await cloud.volume(ada);
+  await cloud.volumes.setReadonly(ada, id, true);
+  await expect(attach(id, newId())).rejects.toMatchObject({ kind: 'bad-request' });
+  expect(await cloud.volumes.get(ada, id)).toMatchObject({ status: 'available', attachments: [] });
+  await cloud.volumes.setReadonly(ada, id, false);
+  await attach(id, newId());
+  await expect(attach(id, newId())).rejects.toMatchObject({ kind: 'bad-request' });
+  expect((await cloud.volumes.get(ada, id)).attachments).toHaveLength(1);
+});
