@@ -92,7 +92,8 @@ async function settled(person: Person, path: string, noun: string): Promise<stri
   for (;;) {
     const { status, body } = await send(person, 'GET', path);
     if (status === 404) return 'gone';
-    if (!['creating', 'deleting', 'extending', 'reverting', 'restoring'].includes(body[noun].status)) return body[noun].status;
+    if (!['creating', 'deleting', 'extending', 'reverting', 'restoring', 'downloading'].includes(body[noun].status))
+      return body[noun].status;
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
 }
@@ -246,6 +247,26 @@ describe('actions', () => {
     expect((await act(admin, id, { 'os-reset_status': { status: 'error' } })).status).toBe(202);
     expect((await act(admin, id, { 'os-force_delete': null })).status).toBe(202);
     expect(await settled(ada, `/volumes/${id}`, 'volume')).toBe('gone');
+  });
+
+  it('put an image on a volume that is there', async () => {
+    const [id, source] = [await create(ada, { size: 1 }), await create(ada, { size: 1 })];
+    // Images here are what snapshots hold.
+    const { body: made } = await send(ada, 'POST', '/snapshots', { snapshot: { volume_id: source } });
+    expect(await settled(ada, `/snapshots/${made.snapshot.id}`, 'snapshot')).toBe('available');
+    const image = { image_id: made.snapshot.id };
+    await expectFault(act(ada, id, { 'os-reimage': image }, '3.67'), 404, 'itemNotFound', /API version 3\.67 is not supported/);
+    await expectFault(act(ada, id, { 'os-reimage': {} }, '3.68'), 400, 'badRequest', /image_id/);
+    await expectFault(act(eve, id, { 'os-reimage': image }, '3.68'), 404, 'itemNotFound', /could not be found/);
+    const shown = async () => (await send(ada, 'GET', `/volumes/${id}`, undefined, '3.68')).body.volume;
+
+    expect((await send(ada, 'POST', '/attachments', { attachment: { volume_uuid: id } }, '3.68')).status).toBe(200);
+    const reserved = /status must be available or error, but current status is: reserved/;
+    await expectFault(act(ada, id, { 'os-reimage': image }, '3.68'), 400, 'badRequest', reserved);
+    expect((await shown()).volume_image_metadata).toBeUndefined();
+    expect((await act(ada, id, { 'os-reimage': { ...image, reimage_reserved: true } }, '3.68')).status).toBe(202);
+    expect(await settled(ada, `/volumes/${id}`, 'volume')).toBe('reserved');
+    expect(await shown()).toMatchObject({ bootable: 'true', volume_image_metadata: image });
   });
 
   it('connect a volume as a block device and give it back', async () => {

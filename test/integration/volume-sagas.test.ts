@@ -127,6 +127,29 @@ it('volume.extend', { timeout }, async () => {
   });
 });
 
+it('volume.reimage', { timeout }, async () => {
+  await prove('volume.reimage', async (cloud) => {
+    const [{ id: source }, { id }] = [await cloud.volume(ada), await cloud.volume(ada)];
+    const image = await cloud.snapshot(ada, source);
+    const before = (await cloud.volumes.get(ada, id)).topLayerId;
+    return {
+      async order() {
+        await cloud.volumes.reimage(ada, { volumeId: id, imageId: image.id, evenReserved: false });
+        return await sagaOf(cloud, id, 'volume.reimage');
+      },
+      async check(status) {
+        const volume = await cloud.volumes.get(ada, id);
+        if (status === 'done') expect(volume.status).toBe('available');
+        expect(['available', 'error']).toContain(volume.status);
+        // The row tells of the image when, and only when, the disk is its.
+        expect(volume.topLayerId !== before).toBe(volume.status === 'available');
+        expect(volume.imageMetadata).toEqual(volume.status === 'available' ? { image_id: image.id } : {});
+        expect(await cloud.disks.sizeOf(id)).toBe(2 ** 30);
+      },
+    };
+  });
+});
+
 it('volume.delete, with its snapshots', { timeout }, async () => {
   await prove('volume.delete', async (cloud) => {
     const { id } = await cloud.volume(ada);

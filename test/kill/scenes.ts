@@ -245,6 +245,29 @@ const revertVolume: Scene = {
   },
 };
 
+const reimageVolume: Scene = {
+  name: 'an image put on a volume',
+  hasHelpers: false,
+  async prepare(api, folder) {
+    const { id, model } = await volumeWithData(api, folder, 'reimaged');
+    const bytes = randomBytes(diskBytes / 3);
+    const [other, otherModel] = [await makeImage(api, 'other', bytes), await makeModel(folder, 'other.model', bytes)];
+    return {
+      async operate(again) {
+        await again.volume('POST', `/volumes/${id}/action`, { 'os-reimage': { image_id: other } });
+        await mustSettle(again, 'volumes', id, 'available');
+        await mustHold(again, id, otherModel);
+      },
+      /** The one or the other, never something between. */
+      async check(again) {
+        await letGo(again, id);
+        await mustSettle(again, 'volumes', id, 'available');
+        await mustHold(again, id, otherModel).catch(() => mustHold(again, id, model));
+      },
+    };
+  },
+};
+
 const cascadeDelete: Scene = {
   name: 'deletion of a volume with its snapshots',
   hasHelpers: false,
@@ -493,6 +516,7 @@ export const scenes: readonly Scene[] = [
   snapshotLive,
   mergeLive,
   revertVolume,
+  reimageVolume,
   cascadeDelete,
   groupSnapshot,
   imageOfVolume,

@@ -1,4 +1,5 @@
 /** Volumes, snapshots and backups on real disks, a real repository and a real database, without any front. */
+
 import { copyFile, mkdir, mkdtemp, open, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -28,6 +29,7 @@ import { createLayeredFiles, type LayeredFiles } from '../../src/engine/volumes/
 import { type Log, silentLog } from '../../src/lib/log.ts';
 import { mustRun } from './clients.ts';
 import type { TestDatabase } from './database.ts';
+import { snapshotImages } from './snapshot-images.ts';
 
 export interface BackupCloudOptions {
   /** Where volumes and the repository lie, when not in the cloud's own folder: a file system of limited size, say. */
@@ -122,12 +124,16 @@ export async function startBackupCloud(options: BackupCloudOptions = {}): Promis
   });
   const quotas = createQuotas({ database });
   const disks = createDisksService({ database, backend, log });
-  const images = { sourceFor: () => Promise.reject(new Error('there are no images here')) };
   const hosts = createHosts({ database, capacity: async () => ({ totalBytes: 2 ** 40, freeBytes: 2 ** 39 }), version: 'test', log });
   const volumeTypes = createVolumeTypes({ database, quotas });
   const { placement } = hosts;
   const common = { database, jobs, quotas, disks, types: volumeTypes.choice, placement, availabilityZone: 'nova', log };
-  const volumes = createVolumesService({ ...common, images, snapshots: createSnapshotPorts({ disks }), groups: createGroupPorts() });
+  const volumes = createVolumesService({
+    ...common,
+    images: snapshotImages,
+    snapshots: createSnapshotPorts({ disks }),
+    groups: createGroupPorts(),
+  });
   const snapshots = createSnapshotsService({ ...common, volumes: volumes.forSnapshots });
   const transfers = createTransfersService({ ...common, volumes: volumes.forTransfers, snapshots: snapshots.forTransfers });
   const groups = createGroupsService({ ...common, volumes: volumes.forGroups, snapshots: snapshots.forGroups });

@@ -18,6 +18,7 @@ import { createSpaceAccount } from '../../src/engine/space/space-account.ts';
 import { createLayeredFiles } from '../../src/engine/volumes/layered-files/create-layered-files.ts';
 import { silentLog } from '../../src/lib/log.ts';
 import { type TestDatabase, testDatabase } from './database.ts';
+import { snapshotImages } from './snapshot-images.ts';
 
 export interface VolumeCloud {
   readonly held: TestDatabase;
@@ -76,12 +77,16 @@ export async function startVolumeCloud(options: { openJobs?: typeof openRealJobs
   const jobs = await (options.openJobs ?? openRealJobs)({ database, connection, log, stopGraceMs: 5_000 });
   const quotas = createQuotas({ database });
   const disks = createDisksService({ database, backend, log });
-  const images = { sourceFor: () => Promise.reject(new Error('there are no images here')) };
   const hosts = createHosts({ database, capacity: async () => ({ totalBytes: 2 ** 40, freeBytes: 2 ** 39 }), version: 'test', log });
   const volumeTypes = createVolumeTypes({ database, quotas });
   const { placement } = hosts;
   const common = { database, jobs, quotas, disks, types: volumeTypes.choice, placement, availabilityZone: 'nova', log };
-  const volumes = createVolumesService({ ...common, images, snapshots: createSnapshotPorts({ disks }), groups: createGroupPorts() });
+  const volumes = createVolumesService({
+    ...common,
+    images: snapshotImages,
+    snapshots: createSnapshotPorts({ disks }),
+    groups: createGroupPorts(),
+  });
   const snapshots = createSnapshotsService({ ...common, volumes: volumes.forSnapshots });
   const groups = createGroupsService({ ...common, volumes: volumes.forGroups, snapshots: snapshots.forGroups });
   await jobs.startWorking();

@@ -166,7 +166,8 @@ export function createExports(deps: ExportsDeps): Exports {
   };
 }
 
+/** An attachment that is only reserved has not been told yet where the disk is. */
 export async function isAttached(sql: Sql, volumeId: string): Promise<boolean> {
-  const found = await sql.selectFrom('volume_attachments').select('id').where('volume_id', '=', volumeId).executeTakeFirst();
-  return found !== undefined;
+  const attachments = sql.selectFrom('volume_attachments').select('id').where('volume_id', '=', volumeId);
+  return (await attachments.where('status', '<>', 'reserved').executeTakeFirst()) !== undefined;
 }

@@ -21,6 +21,7 @@ const rules = {
   'volume:connect': 'member',
   'volume:attach': 'member',
   'volume:revert': 'member',
+  'volume:reimage': 'member',
   'volume:retype': 'member',
   'volume:upload_image': 'member',
   'volume:see_host': 'admin',

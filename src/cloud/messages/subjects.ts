@@ -25,6 +25,7 @@ const subjects: Readonly<Record<string, Subject>> = {
     detail: 'unknown',
     steps: { schedule: { action: 'scheduleVolume', detail: 'noBackend' } },
   },
+  'volume.reimage': { resource: 'VOLUME', action: 'copyImageToVolume', detail: 'unknown' },
   'volume.extend': { resource: 'VOLUME', action: 'extendVolume', detail: 'extendFailed' },
   // The saga works on the image; the request was about the volume.
   'image.from_volume': { resource: 'VOLUME', namedBy: 'volumeId', action: 'copyVolumeToImage', detail: 'uploadFailed' },

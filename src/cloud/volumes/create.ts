@@ -12,7 +12,7 @@ import { lockedVolume } from './access.ts';
 import type { CreateVolumeOrder, Volume } from './contract.ts';
 import { type CreateInput, createKind, holderOf } from './create.job.ts';
 import { gib, quotaOfVolume, volumeSizeGibMax } from './sizes.ts';
-import type { GroupSources, ImageSources, SnapshotSources } from './sources.ts';
+import type { GroupSources, ImageSource, ImageSources, SnapshotSources } from './sources.ts';
 import { can } from './states.ts';
 import { insertVolume, lockVolume } from './store.ts';
 import { checkAgainstType } from './type-limits.ts';
@@ -163,6 +163,12 @@ const inherited = (volume: { bootable: boolean; imageMetadata: StringMap; volume
 async function originFromImage(deps: CreateDeps, tx: Tx, caller: Caller, order: CreateVolumeOrder, id: string): Promise<Origin> {
   const image = await deps.images.sourceFor(tx, caller, id);
   const sizeGib = requiredSize(order.sizeGib);
+  checkImageFits(image, sizeGib);
+  const { pointId, metadata: imageMetadata, volumeType } = image;
+  return { ...plain, sizeGib, pointId, fromImage: true, bootable: true, imageMetadata, volumeType };
+}
+
+export function checkImageFits(image: ImageSource, sizeGib: number): void {
   const imageGib = Math.ceil(image.virtualSizeBytes / gib);
   if (sizeGib < imageGib) {
     throw badRequest(`Invalid input received: Size of specified image '${imageGib}'GB is larger than volume size '${sizeGib}'GB.`);
@@ -172,6 +178,4 @@ async function originFromImage(deps: CreateDeps, tx: Tx, caller: Caller, order: 
       `Invalid input received: Volume size '${sizeGib}'GB cannot be smaller than the image minDisk size ${image.minDiskGib}GB.`,
     );
   }
-  const { pointId, metadata: imageMetadata, volumeType } = image;
-  return { ...plain, sizeGib, pointId, fromImage: true, bootable: true, imageMetadata, volumeType };
 }

@@ -36,6 +36,8 @@ import { createVolumesForImages } from './for-images.ts';
 import { createVolumesForSnapshots } from './for-snapshots.ts';
 import { createVolumesForTransfers } from './for-transfers.ts';
 import { recoverAttaching } from './recover.ts';
+import { reimageVolumeSaga } from './reimage.job.ts';
+import { beginReimage, type ReimageOrder } from './reimage.ts';
 import type { GroupSources, ImageSources, SnapshotSources } from './sources.ts';
 import { countVolumes, findVolume, listVolumes, metadataInUse, move } from './store.ts';
 
@@ -81,6 +83,8 @@ export interface VolumesService extends Attaching, VolumeChangesService {
   create(caller: Caller, order: CreateVolumeOrder): Promise<Volume>;
   delete(caller: Caller, id: string, options: { cascade: boolean; force: boolean }): Promise<void>;
   forceDelete(caller: Caller, id: string): Promise<void>;
+  /** The image takes the place of what the volume holds. */
+  reimage(caller: Caller, order: ReimageOrder): Promise<void>;
   readonly availabilityZone: string;
   /** At start, before requests are served: volumes that a client was attaching or detaching step back. */
   recover(): Promise<void>;
@@ -115,6 +119,7 @@ export function createVolumesService(deps: VolumesDeps): VolumesService {
   jobs.define(createVolumeSaga(deps));
   jobs.define(deleteVolumeSaga(deps));
   jobs.define(extendVolumeSaga(deps));
+  jobs.define(reimageVolumeSaga(deps));
 
   return {
     ...createAttaching(deps),
@@ -141,6 +146,7 @@ export function createVolumesService(deps: VolumesDeps): VolumesService {
     },
     delete: (caller, id, options) => beginDelete(deps, caller, id, options),
     forceDelete: (caller, id) => beginForceDelete(deps, caller, id),
+    reimage: (caller, order) => database.transact((tx) => beginReimage(deps, tx, caller, order)),
     availabilityZone: deps.availabilityZone,
     recover: () => recoverAttaching(deps),
     markDamaged: (id, reason) => move(database.sql, id, 'damaged', { statusReason: reason }),

@@ -78,6 +78,9 @@ export const transitions = {
   revertBegun: { from: ['available'], to: 'reverting' },
   reverted: { from: ['reverting'], to: 'available' },
   revertFailed: { from: ['reverting'], to: 'error' },
+  reimageBegun: { from: ['available', 'error', 'reserved'], to: 'downloading' },
+  reimaged: { from: ['downloading'], to: 'previous' },
+  reimageFailed: { from: ['downloading'], to: 'error' },
   /** A layer of its disk is missing or damaged: nobody can open it. */
   damaged: { from: ['available', 'in-use'], to: 'error' },
   uploadBegun: { from: ['available'], to: 'uploading' },
@@ -102,6 +105,8 @@ export const can = {
   connect: (volume: { status: VolumeStatus }) => isIn(volume.status, ['available', 'reserved', 'attaching', 'in-use']),
   reserveAgain: (volume: { status: VolumeStatus }) => isIn(volume.status, ['reserved', 'attaching', 'in-use']),
   retype: (volume: { status: VolumeStatus }) => isIn(volume.status, ['available', 'in-use']),
+  beReimaged: (volume: { status: VolumeStatus }, options: { evenReserved: boolean }) =>
+    volume.status !== 'reserved' ? isIn(volume.status, transitions.reimageBegun.from) : options.evenReserved,
   beSnapshotted: (volume: { status: VolumeStatus }, options: { inUse: boolean }) =>
     volume.status === 'available' || (volume.status === 'in-use' && options.inUse),
 };

@@ -1,10 +1,11 @@
 /** `POST /volumes/{id}/action`: what each action asks for, does, and answers. */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
-import { badRequest, notFound } from '../../../lib/errors.ts';
+import { badRequest } from '../../../lib/errors.ts';
 import { parseBody, parseBoolean } from '../shared/body.ts';
 import { actionIn } from './actions.ts';
 import { connectionData, driverVolumeType } from './connection-info.ts';
 import type { BlockStorageFront } from './context.ts';
+import { requireSince } from './since.ts';
 import { uploadImage } from './upload-image.ts';
 import { actionSchemas as schemas } from './volume-bodies.ts';
 
@@ -68,11 +69,19 @@ const actions: Readonly<Record<string, Action>> = {
     return undefined;
   },
   async revert({ snapshots }, { caller, params, microversion }, argument) {
-    if (!microversion.atLeast(3, 40)) {
-      throw notFound(`API version ${microversion.major}.${microversion.minor} is not supported on this method.`);
-    }
+    requireSince(microversion, 40);
     const { snapshot_id: snapshotId } = parseBody(schemas.revert, argument);
     await snapshots.revert(caller, { volumeId: params.id, snapshotId, latestOnly: true });
+    return undefined;
+  },
+  async 'os-reimage'({ volumes }, { caller, params, microversion }, argument) {
+    requireSince(microversion, 68);
+    const asked = parseBody(schemas['os-reimage'], argument);
+    await volumes.reimage(caller, {
+      volumeId: params.id,
+      imageId: asked.image_id,
+      evenReserved: parseBoolean(asked.reimage_reserved ?? false) === true,
+    });
     return undefined;
   },
   async 'os-reset_status'({ volumes }, { caller, params }, argument) {

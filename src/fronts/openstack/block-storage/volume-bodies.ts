@@ -76,6 +76,7 @@ export const actionSchemas = {
   'os-terminate_connection': Type.Object({ connector: optional(Type.Object({})) }),
   'os-extend': Type.Object({ new_size: size }, strict),
   revert: Type.Object({ snapshot_id: uuid }, strict),
+  'os-reimage': Type.Object({ image_id: uuid, reimage_reserved: optional(booleanLike) }, strict),
   'os-reset_status': Type.Object(
     {
       status: optional(text(255, 1)),
