@@ -10,7 +10,7 @@ import type { DisksService } from '../disks/contract.ts';
 import { createEvents } from '../events/service.ts';
 import type { Placement } from '../hosts/service.ts';
 import type { Caller } from '../identity/caller.ts';
-import { type Action, authorise, canSee } from '../identity/policy.ts';
+import { type Action, authorise, canSee, projectOfList } from '../identity/policy.ts';
 import type { Jobs } from '../jobs/service.ts';
 import type { Quotas } from '../quotas/service.ts';
 import type { SnapshotsForBackups } from '../snapshots/contract.ts';
@@ -120,7 +120,7 @@ export function createBackupsService(deps: BackupsDeps): BackupsService {
 
     async list(caller, order) {
       authorise(caller, 'backup:list', { projectId: caller.projectId });
-      const projectId = order.allProjects && caller.isAdmin ? undefined : projectOf(caller);
+      const projectId = projectOfList(caller, order.allProjects);
       const query = { ...order, projectId, metadata: {}, markerId: order.marker };
       if (order.marker !== undefined) await get(caller, order.marker, 'backup:get');
       const backups = order.limit === 0 ? [] : await listBackups(database.sql, query);

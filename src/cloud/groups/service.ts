@@ -5,7 +5,7 @@ import type { ListQuery } from '../database/lists.ts';
 import type { Database, Tx } from '../database/service.ts';
 import type { DisksService } from '../disks/service.ts';
 import type { Caller } from '../identity/caller.ts';
-import { authorise } from '../identity/policy.ts';
+import { authorise, projectOfList } from '../identity/policy.ts';
 import type { Jobs } from '../jobs/service.ts';
 import { lockedGroup, lockedGroupSnapshot, visibleGroup, visibleGroupSnapshot } from './access.ts';
 import type { Group, GroupColumn, GroupSnapshot, GroupSnapshotColumn } from './contract.ts';
@@ -89,7 +89,7 @@ export function createGroupsService(deps: GroupsDeps): GroupsService {
 
   const scopeOf = (caller: Caller, { allProjects }: { allProjects: boolean }): string | undefined => {
     authorise(caller, 'group:list', { projectId: caller.projectId });
-    return caller.isAdmin && allProjects ? undefined : (caller.projectId ?? '');
+    return projectOfList(caller, allProjects);
   };
   const created = (work: (tx: Tx) => Promise<string>): Promise<Group> =>
     database.transact(async (tx) => (await findGroup(tx.sql, await work(tx))) as Group);

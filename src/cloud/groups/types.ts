@@ -5,7 +5,7 @@ import { changedPairs, type Pairs, type PairsChange } from '../../lib/pairs.ts';
 import type { ListQuery } from '../database/lists.ts';
 import { type Database, isForeignKeyViolation, isUniqueViolation, type Tx } from '../database/service.ts';
 import type { Caller } from '../identity/caller.ts';
-import { authorise } from '../identity/policy.ts';
+import { authorise, isAllowed } from '../identity/policy.ts';
 import type { GroupType, GroupTypeColumn } from './contract.ts';
 import {
   deleteGroupType,
@@ -36,6 +36,7 @@ export interface GroupTypesService {
 }
 
 const anywhere = { projectId: null };
+const seesAll = (caller: Caller): boolean => isAllowed(caller, 'group_type:see_all', anywhere);
 const missing = (id: string) => notFound(`Group type ${id} could not be found.`);
 const duplicate = (name: string) => conflict(`Group Type ${name} already exists.`);
 
@@ -43,7 +44,7 @@ const duplicate = (name: string) => conflict(`Group Type ${name} already exists.
 export async function findUsableType(tx: Tx, caller: Caller, idOrName: string): Promise<GroupType> {
   const byId = isUuid(idOrName) ? await findGroupType(tx.sql, idOrName) : undefined;
   const type = byId ?? (await findGroupTypeByName(tx.sql, idOrName));
-  if (type === undefined || !(type.isPublic || caller.isAdmin)) throw missing(idOrName);
+  if (type === undefined || !(type.isPublic || seesAll(caller))) throw missing(idOrName);
   return type;
 }
 
@@ -62,7 +63,7 @@ export function createGroupTypes({ database }: { database: Database }): GroupTyp
   async function get(caller: Caller, id: string): Promise<GroupType> {
     authorise(caller, 'group_type:list', anywhere);
     const type = isUuid(id) ? await findGroupType(database.sql, id) : undefined;
-    if (type === undefined || !(type.isPublic || caller.isAdmin)) throw missing(id);
+    if (type === undefined || !(type.isPublic || seesAll(caller))) throw missing(id);
     return type;
   }
 
@@ -71,7 +72,7 @@ export function createGroupTypes({ database }: { database: Database }): GroupTyp
       authorise(caller, 'group_type:list', anywhere);
       if (query.marker !== undefined) await get(caller, query.marker);
       const publicOnly = { column: 'is_public', comparison: 'eq', value: 'true' } as const;
-      const filters = caller.isAdmin ? query.filters : [...query.filters, publicOnly];
+      const filters = seesAll(caller) ? query.filters : [...query.filters, publicOnly];
       const list = { ...query, filters, projectId: undefined, markerId: query.marker };
       return query.limit === 0 ? [] : await listGroupTypes(database.sql, list);
     },

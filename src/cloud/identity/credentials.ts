@@ -7,7 +7,7 @@ import { badRequest, forbidden } from '../../lib/errors.ts';
 import { newHexId } from '../../lib/ids.ts';
 import { type Database, isForeignKeyViolation, isUniqueViolation } from '../database/service.ts';
 import { refuseRestricted } from './application-credentials.ts';
-import { authoriseDirectory } from './directory-policy.ts';
+import { authoriseDirectory, isAllowedInDirectory } from './directory-policy.ts';
 import { findProject, findUser } from './directory-store.ts';
 import { couldNotFind, duplicate, expecting } from './refusals.ts';
 import type { Sealing } from './sealing.ts';
@@ -112,7 +112,7 @@ export function createCredentials({ database, sealing }: { database: Database; s
 
   return {
     async list(asker, filter) {
-      const own = filter.userId ?? (seesAll(asker) ? undefined : asker.user.id);
+      const own = filter.userId ?? (isAllowedInDirectory(asker, 'list_credentials') ? undefined : asker.user.id);
       authoriseDirectory(asker, 'list_credentials', { userId: own });
       return (await select({ ...filter, userId: own })).filter(({ projectId }) => isWithin(asker, projectId));
     },
@@ -182,11 +182,6 @@ export function createCredentials({ database, sealing }: { database: Database; s
       },
     },
   };
-}
-
-function seesAll(asker: ValidToken): boolean {
-  const names = asker.roles.map(({ name }) => name);
-  return names.includes('admin') || (asker.scope.kind === 'system' && names.includes('reader'));
 }
 
 /** A token of an application credential stands for one project: it reaches nothing of the others. */

@@ -8,7 +8,7 @@ import type { ValidToken } from './token.ts';
 
 type Rule = 'admin' | 'reader' | 'own' | 'self' | 'inside' | 'anyone';
 
-const rules = {
+export const directoryRules = {
   list_domains: 'reader',
   get_domain: 'inside',
   create_domain: 'admin',
@@ -123,7 +123,7 @@ const rules = {
   delete_consumer: 'admin',
 } as const satisfies Record<string, Rule>;
 
-export type DirectoryAction = keyof typeof rules;
+export type DirectoryAction = keyof typeof directoryRules;
 
 export interface DirectoryTarget {
   readonly userId?: string | undefined;
@@ -132,10 +132,12 @@ export interface DirectoryTarget {
 }
 
 export function authoriseDirectory(asker: ValidToken, action: DirectoryAction, target: DirectoryTarget = {}): void {
-  if (!isAllowed(asker, rules[action], target)) throw notAuthorised(`identity:${action}`);
+  if (!isAllowedInDirectory(asker, action, target)) throw notAuthorised(`identity:${action}`);
 }
 
-function isAllowed(asker: ValidToken, rule: Rule, target: DirectoryTarget): boolean {
+/** Without a target: to everything there is. */
+export function isAllowedInDirectory(asker: ValidToken, action: DirectoryAction, target: DirectoryTarget = {}): boolean {
+  const rule: Rule = directoryRules[action];
   const isUser = target.userId === asker.user.id;
   if (rule === 'self') return isUser;
   if (rule === 'anyone') return true;

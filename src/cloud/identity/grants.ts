@@ -2,7 +2,7 @@
 import { badRequest, forbidden } from '../../lib/errors.ts';
 import { type Database, isForeignKeyViolation } from '../database/service.ts';
 import { listAssignments } from './assignment-store.ts';
-import { authoriseDirectory, type DirectoryAction, domainOfList } from './directory-policy.ts';
+import { authoriseDirectory, type DirectoryAction, domainOfList, isAllowedInDirectory } from './directory-policy.ts';
 import { findDomain, findProject, findUser } from './directory-store.ts';
 import type { Assignment, AssignmentFilter, Domain, Grant, Grantee, GrantTarget, Project, Role } from './entities.ts';
 import { deleteGrant, insertGrant, isOfSystem, listDomainsOfUser, listGrantedRoles, listProjectsOfUser } from './grant-store.ts';
@@ -95,7 +95,7 @@ export function createGrants({ database }: { database: Database }): Grants {
       const domainId = domainOfList(asker, filter.domainId);
       authoriseDirectory(asker, 'list_role_assignments', { domainId });
       // Who reads one domain only sees the grants on that domain.
-      const onlyDomain = asker.roles.some((role) => role.name === 'admin') ? filter.domainId : domainId;
+      const onlyDomain = isAllowedInDirectory(asker, 'list_role_assignments') ? filter.domainId : domainId;
       return listAssignments(database.sql, { ...filter, domainId: onlyDomain });
     },
     async ownScopes({ user }) {

@@ -9,7 +9,7 @@ import type { Caller } from './caller.ts';
 
 type Rule = 'reader' | 'member' | 'admin';
 
-const rules = {
+export const rules = {
   'volume:list': 'reader',
   'volume:get': 'reader',
   'volume:create': 'member',
@@ -42,6 +42,7 @@ const rules = {
   'group:reset_status': 'admin',
   'group_type:list': 'reader',
   'group_type:see_specs': 'admin',
+  'group_type:see_all': 'admin',
   'group_type:change': 'admin',
   'volume_type:list': 'reader',
   'volume_type:get': 'reader',
@@ -71,6 +72,9 @@ const rules = {
   'disk:restore': 'admin',
   'quota:get': 'reader',
   'quota:update': 'admin',
+  'machine_quota:get': 'reader',
+  'machine_quota_class:get': 'admin',
+  'machine:list_all': 'admin',
   'quota_class:change': 'admin',
   'service:list': 'admin',
   'service:change': 'admin',
@@ -81,6 +85,7 @@ const rules = {
   'message:get': 'reader',
   'message:delete': 'member',
   'all_projects:list': 'admin',
+  'list:filter_freely': 'admin',
   'image:list': 'reader',
   'image:get': 'reader',
   'image:download': 'reader',
@@ -93,15 +98,16 @@ const rules = {
   'image:answer_share': 'member',
   'image:communitize': 'member',
   'image:publicize': 'admin',
+  'image:give_away': 'admin',
+  'image:download_deactivated': 'admin',
   'image:see_tasks': 'reader',
   'image:list_tasks': 'admin',
   'metadef:get': 'reader',
   'metadef:change': 'admin',
   'job:get': 'reader',
+  'job:get_of_cloud': 'admin',
   'job:cancel': 'member',
-  'event:list': 'reader',
   'repository:list': 'admin',
-  'repository:change': 'admin',
 } as const satisfies Record<string, Rule>;
 
 export type Action = keyof typeof rules;
@@ -127,6 +133,11 @@ export function isAllowed(caller: Caller, action: Action, target: Target): boole
     case 'admin':
       return false;
   }
+}
+
+/** Whose things a list holds: the caller's project's, and for whoever may ask for it those of all projects (undefined). */
+export function projectOfList(caller: Caller, allProjects: boolean): string | undefined {
+  return allProjects && isAllowed(caller, 'all_projects:list', { projectId: null }) ? undefined : (caller.projectId ?? '');
 }
 
 /** Throws the 403 that the rule deserves. Look a thing up with `canSee` first: what the caller cannot see is 404. */

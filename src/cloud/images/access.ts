@@ -23,6 +23,8 @@ const wireNames: Record<ImageAction, string> = {
   'image:answer_share': 'modify_member',
   'image:communitize': 'communitize_image',
   'image:publicize': 'publicize_image',
+  'image:give_away': 'modify_image',
+  'image:download_deactivated': 'download_image',
   'image:see_tasks': 'get_image',
   'image:list_tasks': 'tasks_api_access',
 };

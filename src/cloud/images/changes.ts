@@ -2,6 +2,7 @@
 import { badRequest, conflict, forbidden, tooLarge } from '../../lib/errors.ts';
 import type { StringMap } from '../database/service.ts';
 import type { Caller } from '../identity/caller.ts';
+import { isAllowed } from '../identity/policy.ts';
 import { authorise } from './access.ts';
 import { type Image, type ImageAttributes, type ImageChange, propertiesMax, tagsMax, type Visibility } from './image.ts';
 import { can } from './states.ts';
@@ -20,7 +21,9 @@ function applyChange(caller: Caller, image: Image, change: ImageChange): Image {
 function changeAttribute(caller: Caller, image: Image, { op, wireName, values }: ImageChange & { kind: 'attribute' }): Image {
   if (op === 'remove') throw forbidden(`Property ${wireName} may not be removed.`);
   if (op === 'create') throw conflict(`Property ${wireName} already present.`);
-  if (values.owner !== undefined && !caller.isAdmin) throw forbidden("Owner can't be updated by non admin.");
+  if (values.owner !== undefined && !isAllowed(caller, 'image:give_away', { projectId: image.owner })) {
+    throw forbidden("Owner can't be updated by non admin.");
+  }
   if (values.visibility !== undefined && values.visibility !== image.visibility) checkVisibility(caller, image.owner, values.visibility);
   if (('diskFormat' in values || 'containerFormat' in values) && !can.changeFormat(image)) {
     throw forbidden(`Attribute ${wireName} can be only replaced for a queued image.`);

@@ -49,6 +49,7 @@ export function createVolumeImages(deps: VolumeImagesDeps): VolumeImages {
 async function begin(deps: VolumeImagesDeps, tx: Tx, caller: Caller, order: VolumeImageOrder): Promise<VolumeImage> {
   const owner = caller.projectId;
   if (owner === null) throw badRequest('Malformed request url');
+  await deps.volumes.lock(tx, caller, order.volumeId);
   if (!isAllowed(caller, 'image:create', { projectId: owner }))
     throw forbidden("Policy doesn't allow volume:upload_image to be performed.");
   const format = checkedFormat(order.diskFormat);

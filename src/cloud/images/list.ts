@@ -9,6 +9,7 @@ import { badRequest } from '../../lib/errors.ts';
 import { isUuid } from '../../lib/ids.ts';
 import type { Schema, Timestamp } from '../database/service.ts';
 import type { Caller } from '../identity/caller.ts';
+import { projectOfList } from '../identity/policy.ts';
 import type { Image, MemberStatus, Visibility } from './image.ts';
 import { imageOf, type Queries } from './store.ts';
 
@@ -76,8 +77,8 @@ export async function listImages(db: Queries, caller: Caller, query: ImageQuery)
 }
 
 function visibleTo(eb: Builder, caller: Caller, memberStatus: ImageFilters['memberStatus']): Condition {
-  if (caller.isAdmin) return eb.lit(true);
-  const project = caller.projectId ?? '';
+  const project = projectOfList(caller, true);
+  if (project === undefined) return eb.lit(true);
   let shared = eb.selectFrom('image_members').select('image_id').where('member_id', '=', project);
   if (memberStatus !== 'all') shared = shared.where('status', '=', memberStatus);
   return eb.or([

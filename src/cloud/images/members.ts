@@ -5,6 +5,7 @@
 import { conflict, forbidden, notFound, tooLarge } from '../../lib/errors.ts';
 import { isUniqueViolation, type Tx } from '../database/service.ts';
 import type { Caller } from '../identity/caller.ts';
+import { canSee } from '../identity/policy.ts';
 import { authorise, visibleImage } from './access.ts';
 import type { ImagesDeps } from './deps.ts';
 import type { Image, MemberStatus } from './image.ts';
@@ -88,7 +89,7 @@ export function createImageMembers({ database, clock }: Pick<ImagesDeps, 'databa
   };
 }
 
-const maySeeAll = (caller: Caller, image: Image): boolean => caller.isAdmin || image.owner === caller.projectId;
+const maySeeAll = (caller: Caller, image: Image): boolean => canSee(caller, { projectId: image.owner });
 
 function mustBeShared(image: Image): void {
   if (image.visibility !== 'shared') throw forbidden('Only shared images have members.');

@@ -12,6 +12,7 @@ import { crashPoint } from '../../lib/crash-points.ts';
 import { badRequest, conflict, forbidden, gone, type ProductError, unavailable } from '../../lib/errors.ts';
 import { newId } from '../../lib/ids.ts';
 import type { Caller } from '../identity/caller.ts';
+import { isAllowed } from '../identity/policy.ts';
 import type { SagaView } from '../jobs/service.ts';
 import { authorise, imageNotFound, visibleImage } from './access.ts';
 import type { ImagesDeps } from './deps.ts';
@@ -177,7 +178,7 @@ export function createImageBytes(deps: ImagesDeps): ImageBytes {
 
     async download(caller, id) {
       const image = await visibleImage(database.sql, caller, id, findImage);
-      if (image.status === 'deactivated' && !caller.isAdmin) {
+      if (image.status === 'deactivated' && !isAllowed(caller, 'image:download_deactivated', { projectId: image.owner })) {
         throw forbidden('The requested image has been deactivated. Image data download is forbidden.');
       }
       authorise(caller, 'image:download', null);

@@ -7,7 +7,7 @@ import { isUuid } from '../../lib/ids.ts';
 import type { ListQuery } from '../database/lists.ts';
 import type { Database, Json, Timestamp } from '../database/service.ts';
 import type { Caller } from '../identity/caller.ts';
-import { type Action, authorise, canSee } from '../identity/policy.ts';
+import { type Action, authorise, canSee, projectOfList } from '../identity/policy.ts';
 import type { SagaDefinition } from '../jobs/saga.ts';
 import type { Jobs } from '../jobs/service.ts';
 import { actions, details, eventIdOf, type MessageResource, userTextOf } from './catalogue.ts';
@@ -52,7 +52,7 @@ export function createMessages({ database }: { readonly database: Database }): M
       authorise(caller, 'message:list', { projectId: caller.projectId });
       if (query.marker !== undefined) await find(caller, query.marker, 'message:get');
       if (query.limit === 0) return [];
-      const list = { ...query, projectId: caller.isAdmin ? undefined : (caller.projectId ?? ''), metadata: {}, markerId: query.marker };
+      const list = { ...query, projectId: projectOfList(caller, true), metadata: {}, markerId: query.marker };
       return (await listMessages(database.sql, list)).map(messageOf);
     },
     get: async (caller, id) => messageOf(await find(caller, id, 'message:get')),

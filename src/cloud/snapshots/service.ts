@@ -5,7 +5,7 @@ import { changedPairs, type Pairs, type PairsChange } from '../../lib/pairs.ts';
 import type { Database, Tx } from '../database/service.ts';
 import type { DisksService } from '../disks/service.ts';
 import type { Caller } from '../identity/caller.ts';
-import { type Action, authorise } from '../identity/policy.ts';
+import { type Action, authorise, projectOfList } from '../identity/policy.ts';
 import type { Jobs } from '../jobs/service.ts';
 import type { Quotas } from '../quotas/service.ts';
 import type { SnapshotSources, VolumesForSnapshots } from '../volumes/service.ts';
@@ -93,7 +93,7 @@ export function createSnapshotsService(deps: SnapshotsDeps): SnapshotsService {
     async list(caller, query) {
       authorise(caller, 'snapshot:list', { projectId: caller.projectId });
       if (query.marker !== undefined) await visibleSnapshot(database.sql, caller, query.marker, 'snapshot:get');
-      const projectId = caller.isAdmin && query.allProjects ? undefined : (caller.projectId ?? '');
+      const projectId = projectOfList(caller, query.allProjects);
       const list: SnapshotListQuery = { ...query, projectId, markerId: query.marker };
       const snapshots = query.limit === 0 ? [] : await listSnapshots(database.sql, list);
       return query.withCount ? { snapshots, count: await countSnapshots(database.sql, list) } : { snapshots };

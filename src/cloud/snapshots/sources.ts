@@ -2,6 +2,7 @@
 import { badRequest } from '../../lib/errors.ts';
 import type { Tx } from '../database/service.ts';
 import type { DisksService } from '../disks/service.ts';
+import { canSee } from '../identity/policy.ts';
 import type { SnapshotSources } from '../volumes/service.ts';
 import { lockedSnapshot, visibleSnapshot } from './access.ts';
 import { holderOf } from './create.job.ts';
@@ -25,9 +26,8 @@ export function createSnapshotSources({ disks }: { disks: Pick<DisksService, 're
     async beginDeleteAll(tx, caller, volumeId) {
       const snapshots = await lockSnapshotsOf(tx.sql, volumeId);
       const deletable: readonly string[] = transitions.deleteBegun.from;
-      const mine = (projectId: string): boolean => caller.isAdmin || projectId === caller.projectId;
       const isFree = ({ status, projectId, groupSnapshotId }: (typeof snapshots)[number]) =>
-        deletable.includes(status) && mine(projectId) && groupSnapshotId === null;
+        deletable.includes(status) && canSee(caller, { projectId }) && groupSnapshotId === null;
       if (!snapshots.every(isFree)) return false;
       for (const { id } of snapshots) await move(tx.sql, id, 'deleteBegun');
       return true;

@@ -10,7 +10,7 @@ import { isUuid, newId } from '../../lib/ids.ts';
 import type { ListQuery } from '../database/lists.ts';
 import type { Database, Tx } from '../database/service.ts';
 import type { Caller } from '../identity/caller.ts';
-import { type Action, authorise, canSee } from '../identity/policy.ts';
+import { type Action, authorise, canSee, projectOfList } from '../identity/policy.ts';
 import type { Quotas } from '../quotas/service.ts';
 import type { Snapshot, SnapshotsForTransfers } from '../snapshots/service.ts';
 import type { Volume, VolumesForTransfers } from '../volumes/service.ts';
@@ -65,7 +65,7 @@ export function createTransfersService(deps: TransfersDeps): TransfersService {
     async list(caller, query) {
       authorise(caller, 'transfer:list', { projectId: caller.projectId });
       if (query.marker !== undefined) await visible(caller, query.marker, 'transfer:get');
-      const projectId = caller.isAdmin && query.allProjects ? undefined : (caller.projectId ?? '');
+      const projectId = projectOfList(caller, query.allProjects);
       return query.limit === 0 ? [] : await listTransfers(database.sql, { ...query, projectId, markerId: query.marker });
     },
     get: (caller, id) => visible(caller, id, 'transfer:get'),

@@ -1,6 +1,7 @@
 /** Which type a new volume gets. */
 import { isUuid } from '../../lib/ids.ts';
 import type { Caller } from '../identity/caller.ts';
+import { isAllowed } from '../identity/policy.ts';
 import type { TypeChoice, VolumeType } from './contract.ts';
 import { findEncryption } from './encryption-store.ts';
 import { noKeyManager, noType, noTypeWithId } from './refusals.ts';
@@ -10,7 +11,8 @@ import { findDefault, findType, lockType, type Onlooker, type Queries } from './
 export const configuredDefaultId = '7d1c4b0e-5a7f-4d52-9c2e-0f6f7f1d3a11';
 
 /** Administrators use every type. */
-export const onlookerOf = (caller: Caller): Onlooker => (caller.isAdmin ? undefined : (caller.projectId ?? ''));
+export const onlookerOf = (caller: Caller): Onlooker =>
+  isAllowed(caller, 'volume_type:see_all', { projectId: null }) ? undefined : (caller.projectId ?? '');
 
 /** An id is tried before a name. */
 export async function findByIdOrName(db: Queries, onlooker: Onlooker, idOrName: string): Promise<VolumeType> {

@@ -11,7 +11,7 @@ import type { ListQuery } from '../database/lists.ts';
 import type { Database, Tx } from '../database/service.ts';
 import type { DisksService } from '../disks/service.ts';
 import type { Caller } from '../identity/caller.ts';
-import { type Action, authorise, canSee } from '../identity/policy.ts';
+import { type Action, authorise, canSee, projectOfList } from '../identity/policy.ts';
 import { lockedVolume } from './access.ts';
 import type { Connection } from './attach.ts';
 import {
@@ -107,7 +107,7 @@ export function createAttachments(deps: {
     async list(caller, query) {
       authorise(caller, 'attachment:list', { projectId: caller.projectId });
       if (query.marker !== undefined) await visible(caller, query.marker, 'attachment:get');
-      const projectId = caller.isAdmin && query.allProjects ? undefined : (caller.projectId ?? '');
+      const projectId = projectOfList(caller, query.allProjects);
       return query.limit === 0 ? [] : await listAttachments(database.sql, { ...query, projectId, markerId: query.marker });
     },
     get: (caller, id) => visible(caller, id, 'attachment:get'),

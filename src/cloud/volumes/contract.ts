@@ -200,6 +200,8 @@ export interface VolumeCopy {
 
 /** What a new image does to the volume that it is made of. */
 export interface VolumesForImages {
+  /** Locks the volume, when the caller may make images of it; 404 and 403 otherwise. */
+  lock(tx: Tx, caller: Caller, volumeId: string): Promise<Volume>;
   /** available → uploading; remembers where it came from. 404 and 400 otherwise. */
   beginUpload(tx: Tx, caller: Caller, volumeId: string): Promise<Volume>;
   /** uploading → where it came from. Repeatable; a volume in another state is left alone. */

@@ -4,9 +4,11 @@ import type { VolumesForImages } from './contract.ts';
 import { move } from './store.ts';
 
 export function createVolumesForImages(): VolumesForImages {
+  const lock: VolumesForImages['lock'] = (tx, caller, id) => lockedVolume(tx, caller, id, 'volume:upload_image');
   return {
+    lock,
     async beginUpload(tx, caller, id) {
-      const volume = await lockedVolume(tx, caller, id, 'volume:upload_image');
+      const volume = await lock(tx, caller, id);
       if (await move(tx.sql, id, 'uploadBegun', { previousStatus: volume.status })) return volume;
       throw badRequest(
         `Invalid volume: Volume ${id} status must be available to copy volume to image, but the current status is ${volume.status}.`,

@@ -6,7 +6,7 @@ import type { Database } from '../database/service.ts';
 import type { DisksService, DiskUsage } from '../disks/service.ts';
 import type { Placement } from '../hosts/service.ts';
 import type { Caller } from '../identity/caller.ts';
-import { authorise, canSee } from '../identity/policy.ts';
+import { authorise, canSee, projectOfList } from '../identity/policy.ts';
 import type { Jobs } from '../jobs/service.ts';
 import type { Quotas } from '../quotas/service.ts';
 import type { TypeChoice } from '../volume-types/service.ts';
@@ -162,7 +162,7 @@ export function createVolumesService(deps: VolumesDeps): VolumesService {
 /** Whose volumes a list is about. */
 function scopeOf(caller: Caller, allProjects: boolean): string | undefined {
   authorise(caller, 'volume:list', { projectId: caller.projectId });
-  return caller.isAdmin && allProjects ? undefined : (caller.projectId ?? '');
+  return projectOfList(caller, allProjects);
 }
 
 async function visibleMarker(database: Database, caller: Caller, id: string): Promise<void> {

@@ -2,7 +2,7 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { Database } from '../../cloud/database/service.ts';
 import type { Caller } from '../../cloud/identity/caller.ts';
-import { authorise, canSee } from '../../cloud/identity/policy.ts';
+import { authorise, isAllowed } from '../../cloud/identity/policy.ts';
 import type { Jobs, SagaView } from '../../cloud/jobs/service.ts';
 import type { Clock } from '../../lib/clock.ts';
 import { badRequest, conflict, notFound } from '../../lib/errors.ts';
@@ -43,5 +43,5 @@ export function registerJobRoutes(app: FastifyInstance, { database, jobs, clock 
 
 /** Jobs that belong to no project are the operator's. */
 function isVisible(caller: Caller, job: SagaView): boolean {
-  return job.projectId === null ? caller.isAdmin : canSee(caller, job);
+  return isAllowed(caller, job.projectId === null ? 'job:get_of_cloud' : 'job:get', job);
 }

@@ -6,7 +6,7 @@ import type { Clock } from '../../../lib/clock.ts';
 import { badRequest, conflict, forbidden, notFound } from '../../../lib/errors.ts';
 import { type Database, isUniqueViolation, type Timestamp, type Tx } from '../../database/service.ts';
 import type { Caller } from '../../identity/caller.ts';
-import { canSee, isAllowed } from '../../identity/policy.ts';
+import { canSee, isAllowed, projectOfList } from '../../identity/policy.ts';
 import type { Queries } from '../store.ts';
 import type { NamespaceQuery } from './namespace-query.ts';
 import {
@@ -105,7 +105,7 @@ export function createMetadefs({ database, clock }: { database: Database; clock:
       const db = database.sql;
       const marker = query.marker === undefined ? undefined : await findNamespace(db, query.marker);
       if (query.marker !== undefined && (marker === undefined || !isVisible(caller, marker))) throw noNamespace(query.marker);
-      const namespaces = await selectNamespaces(db, query, caller.isAdmin ? undefined : (caller.projectId ?? ''), marker);
+      const namespaces = await selectNamespaces(db, query, projectOfList(caller, true), marker);
       const associations = await selectAssociations(
         db,
         namespaces.map((one) => one.key),

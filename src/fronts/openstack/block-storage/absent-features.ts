@@ -31,7 +31,7 @@ function registerClusters(app: FastifyInstance): void {
     throw noCluster(request.params.name);
   });
   app.put<{ Params: { change: string } }>('/clusters/:change', clusters, async (request) => {
-    mayLook(request);
+    authorise(request.caller, 'service:change', { projectId: null });
     if (!['enable', 'disable'].includes(request.params.change)) throw notFound('Unknown action');
     const name = nameIn(request.body);
     if (name === undefined) throw badRequest("Invalid input for field/attribute name. 'name' is a required property");
@@ -67,12 +67,12 @@ function registerConsistencyGroups(app: FastifyInstance): void {
     app.get<{ Params: { id: string } }>(`/${collection}/:id`, async (request) => missing(request));
     app.delete<{ Params: { id: string } }>(`/${collection}/:id`, async (request) => missing(request));
     app.post(`/${collection}`, async (request) => {
-      mayRead(request);
+      mayCreate(request);
       throw badRequest('Invalid volume type: consistency groups have no group type here; use groups.');
     });
   }
   app.post('/consistencygroups/create_from_src', async (request) => {
-    mayRead(request);
+    mayCreate(request);
     throw badRequest('Invalid volume type: consistency groups have no group type here; use groups.');
   });
   for (const change of ['delete', 'update'] as const) {
@@ -84,4 +84,5 @@ function registerConsistencyGroups(app: FastifyInstance): void {
   }
 }
 
-const mayRead = ({ caller }: FastifyRequest): void => authorise(caller, 'volume:list', { projectId: caller.projectId });
+const mayRead = ({ caller }: FastifyRequest): void => authorise(caller, 'group:list', { projectId: caller.projectId });
+const mayCreate = ({ caller }: FastifyRequest): void => authorise(caller, 'group:create', { projectId: caller.projectId });

@@ -3,6 +3,7 @@ import { type BackupColumn, isBackupColumn, listColumns } from '../../../cloud/b
 import type { BackupListOrder } from '../../../cloud/backups/service.ts';
 import type { ListFilter } from '../../../cloud/database/lists.ts';
 import type { Caller } from '../../../cloud/identity/caller.ts';
+import { isAllowed } from '../../../cloud/identity/policy.ts';
 import { badRequest } from '../../../lib/errors.ts';
 import { parseBoolean } from '../shared/body.ts';
 import type { Microversion } from '../shared/microversion.ts';
@@ -71,12 +72,13 @@ function parseAllTenants(query: Query): boolean {
 
 function parseFilters(query: Query, caller: Caller, microversion: Microversion): BackupListOrder['filters'] | undefined {
   const asked = Object.keys(query).filter((name) => !pagingParameters.includes(name));
-  if (!caller.isAdmin && microversion.atLeast(3, 31)) {
+  const isFree = isAllowed(caller, 'list:filter_freely', { projectId: null });
+  if (!isFree && microversion.atLeast(3, 31)) {
     const invalid = asked.filter((name) => !commonFilters.includes(name));
     if (invalid.length > 0) throw badRequest(`Invalid filters ${invalid.join(', ')} are found in query options.`);
   }
   const filters: ListFilter<BackupColumn>[] = [];
-  for (const name of caller.isAdmin ? asked : asked.filter((item) => commonFilters.includes(item))) {
+  for (const name of isFree ? asked : asked.filter((item) => commonFilters.includes(item))) {
     const contains = name.endsWith('~') && microversion.atLeast(3, 34);
     const column = columnOf(contains ? name.slice(0, -1) : name);
     const value = queryValue(query, name) ?? '';

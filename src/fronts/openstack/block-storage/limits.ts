@@ -1,4 +1,5 @@
 import type { FastifyInstance } from 'fastify';
+import { isAllowed } from '../../../cloud/identity/policy.ts';
 import { badRequest } from '../../../lib/errors.ts';
 import { queryOf, queryValue } from '../shared/paging.ts';
 import type { BlockStorageFront } from './context.ts';
@@ -18,7 +19,10 @@ const usedName = (name: string): string => `total${name === 'VolumeGigabytes' ? 
 export function registerLimitRoutes(app: FastifyInstance, { quotas }: BlockStorageFront): void {
   app.get('/limits', async (request) => {
     const { caller, microversion } = request;
-    const asked = microversion.atLeast(3, 39) && caller.isAdmin ? queryValue(queryOf(request), 'project_id') : undefined;
+    const asked =
+      microversion.atLeast(3, 39) && isAllowed(caller, 'all_projects:list', { projectId: null })
+        ? queryValue(queryOf(request), 'project_id')
+        : undefined;
     const projectId = asked ?? caller.projectId;
     if (projectId === null) throw badRequest('Malformed request url');
     const usage = await quotas.usageOf(caller, projectId);

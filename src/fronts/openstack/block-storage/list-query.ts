@@ -1,6 +1,7 @@
 /** The queries of lists: paging, sorting, and which filters count, by microversion and by who asks. */
 import type { Comparison, ListFilter } from '../../../cloud/database/lists.ts';
 import type { Caller } from '../../../cloud/identity/caller.ts';
+import { isAllowed } from '../../../cloud/identity/policy.ts';
 import { badRequest } from '../../../lib/errors.ts';
 import type { Pairs } from '../../../lib/pairs.ts';
 import { parseBoolean } from '../shared/body.ts';
@@ -39,11 +40,11 @@ interface Asker {
 
 /** Undefined: nothing can match. */
 export function parseList<Column extends string>(query: Query, asker: Asker, rules: ListRules<Column>): ListOrder<Column> | undefined {
-  const { caller, microversion } = asker;
+  const { microversion } = asker;
   const base = {
     ...parsePage(query),
     sort: parseSort<Column>(query, sortColumns(rules, microversion), ['created_at', 'id'] as Column[]),
-    allProjects: caller.isAdmin && isTrue(queryValue(query, 'all_tenants')),
+    allProjects: isTrue(queryValue(query, 'all_tenants')),
     withCount: microversion.atLeast(3, 45) && isTrue(queryValue(query, 'with_count')),
   };
   const filters = parseFilters(query, asker, rules);
@@ -89,7 +90,7 @@ function parseFilters<Column extends string>(query: Query, asker: Asker, rules: 
 /** Which of the parameters count as filters. Those of strangers' making are dropped for users, and refused from 3.31 on. */
 function filterNames<Column extends string>(query: Query, { caller, microversion }: Asker, rules: ListRules<Column>): string[] {
   const asked = Object.keys(query).filter((name) => !pagingParameters.includes(name));
-  if (caller.isAdmin) return asked;
+  if (isAllowed(caller, 'list:filter_freely', { projectId: null })) return asked;
   const others = asked.filter((name) => !rules.commonFilters.includes(name));
   if (others.length > 0 && microversion.atLeast(3, 31)) {
     throw badRequest(`Invalid filters ${others.join(', ')} are found in query options.`);

@@ -5,7 +5,7 @@ import { badRequest, notFound } from '../../../lib/errors.ts';
 import { parseBody } from '../shared/body.ts';
 import type { BlockStorageFront } from './context.ts';
 import { specs } from './spec-bodies.ts';
-import { visibleSpecs } from './type-view.ts';
+import { seesAllOf, visibleSpecs } from './type-view.ts';
 
 type WithId = { Params: { id: string } };
 type WithKey = { Params: { id: string; key: string } };
@@ -14,7 +14,7 @@ const create = Type.Object({ extra_specs: specs }, { additionalProperties: false
 
 export function registerTypeExtraSpecRoutes(app: FastifyInstance, { volumeTypes }: BlockStorageFront): void {
   app.get<WithId>('/types/:id/extra_specs', async ({ caller, params }) => ({
-    extra_specs: visibleSpecs(await volumeTypes.get(caller, params.id), caller.isAdmin),
+    extra_specs: visibleSpecs(await volumeTypes.get(caller, params.id), seesAllOf(caller)),
   }));
   app.post<WithId>('/types/:id/extra_specs', async ({ caller, params, body }) => {
     const { extra_specs: asked } = parseBody(create, body);
@@ -22,7 +22,7 @@ export function registerTypeExtraSpecRoutes(app: FastifyInstance, { volumeTypes 
     return { extra_specs: asked };
   });
   app.get<WithKey>('/types/:id/extra_specs/:key', async ({ caller, params }) => {
-    const visible = visibleSpecs(await volumeTypes.get(caller, params.id), caller.isAdmin);
+    const visible = visibleSpecs(await volumeTypes.get(caller, params.id), seesAllOf(caller));
     if (!Object.hasOwn(visible, params.key)) {
       throw notFound(`Volume Type ${params.id} has no extra specs with key ${params.key}.`);
     }

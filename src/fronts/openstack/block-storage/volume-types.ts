@@ -12,7 +12,7 @@ import { parseAdminFilters, sortNamesOf } from './admin-filters.ts';
 import type { BlockStorageFront } from './context.ts';
 import { parseDictionary } from './python-dictionary.ts';
 import { specsWithNulls, withoutNulls } from './spec-bodies.ts';
-import { openSpecs, typeView } from './type-view.ts';
+import { openSpecs, seesAllOf, typeView } from './type-view.ts';
 
 type WithId = { Params: { id: string } };
 
@@ -54,14 +54,14 @@ export function registerVolumeTypeRoutes(app: FastifyInstance, { volumeTypes, pu
     const types = wanted === undefined ? [] : await volumeTypes.list(request.caller, { ...page, sort, ...wanted });
     const links = nextLinks(request, { publicUrl, limit: page.limit, itemIds: types.map(({ id }) => id) });
     return {
-      volume_types: types.map((type) => typeView(type, request.caller.isAdmin)),
+      volume_types: types.map((type) => typeView(type, seesAllOf(request.caller))),
       ...(links === undefined ? {} : { volume_type_links: links }),
     };
   });
   app.get<WithId>('/types/:id', async (request) => {
     const { caller, params } = request;
     const type = params.id === 'default' ? await volumeTypes.getDefault(caller) : await volumeTypes.get(caller, params.id);
-    return { volume_type: typeView(type, caller.isAdmin) };
+    return { volume_type: typeView(type, seesAllOf(caller)) };
   });
   app.post('/types', async (request) => {
     const { volume_type: asked } = parseBody(create, request.body);
@@ -127,9 +127,10 @@ interface TypeFilters {
 function parseFilters(request: FastifyRequest): TypeFilters | undefined {
   const query = queryOf(request);
   const { caller, microversion } = request;
-  const extraSpecs = microversion.atLeast(3, 52) ? parseSpecs(query, caller.isAdmin) : {};
+  const seesAll = seesAllOf(caller);
+  const extraSpecs = microversion.atLeast(3, 52) ? parseSpecs(query, seesAll) : {};
   if (extraSpecs === undefined) return undefined;
-  if (!caller.isAdmin) return { filters: [], extraSpecs };
+  if (!seesAll) return { filters: [], extraSpecs };
   const visibility = queryValue(query, 'is_public')?.trim().toLowerCase() ?? 'true';
   const isPublic = parseBoolean(visibility);
   if (isPublic === undefined && visibility !== 'none') throw badRequest(`Invalid is_public filter [${visibility}]`);
@@ -139,9 +140,9 @@ function parseFilters(request: FastifyRequest): TypeFilters | undefined {
   return { filters: [...byVisibility, ...others], extraSpecs };
 }
 
-function parseSpecs(query: Query, isAdmin: boolean): Pairs | undefined {
+function parseSpecs(query: Query, seesAll: boolean): Pairs | undefined {
   const text = queryValue(query, 'extra_specs');
   if (text === undefined) return {};
   const pairs = parseDictionary(text);
-  return pairs !== undefined && (isAdmin || Object.keys(pairs).every((key) => openSpecs.includes(key))) ? pairs : undefined;
+  return pairs !== undefined && (seesAll || Object.keys(pairs).every((key) => openSpecs.includes(key))) ? pairs : undefined;
 }

@@ -1,5 +1,6 @@
 /** How a volume looks on the wire: one table of its fields, where they are shown, from which microversion on, and for whom. */
 import { poolHost } from '../../../cloud/hosts/contract.ts';
+import { isAllowed } from '../../../cloud/identity/policy.ts';
 import type { Volume, VolumeAttachment } from '../../../cloud/volumes/service.ts';
 import type { Viewer } from './viewer.ts';
 
@@ -52,9 +53,10 @@ const fields: readonly Field[] = [
 /** `created` = in the replies to create and update, which show less; `shown` = in details. */
 export function volumeDetail(volume: Volume, viewer: Viewer, where: 'created' | 'shown'): Record<string, unknown> {
   const view: Record<string, unknown> = {};
+  const seesHost = isAllowed(viewer.caller, 'volume:see_host', volume);
   for (const field of fields) {
     if (field.since !== undefined && !viewer.microversion.atLeast(3, field.since)) continue;
-    if ((field.adminOnly && !viewer.caller.isAdmin) || (field.shownOnly && where === 'created')) continue;
+    if ((field.adminOnly && !seesHost) || (field.shownOnly && where === 'created')) continue;
     const value = field.value(volume, viewer);
     if (field.unlessEmpty && Object.keys(value as object).length === 0) continue;
     view[field.name] = value;
@@ -82,7 +84,7 @@ function attachmentView(attachment: VolumeAttachment, { caller }: Viewer): Recor
     attachment_id: attachment.id,
     volume_id: attachment.volumeId,
     server_id: attachment.instanceId,
-    host_name: caller.isAdmin ? attachment.hostName : null,
+    host_name: isAllowed(caller, 'volume:see_host', { projectId: null }) ? attachment.hostName : null,
     device: attachment.mountpoint,
     attached_at: attachment.attachedAt,
   };

@@ -16,8 +16,9 @@ beforeAll(async () => {
   server = await onLoopback((app) => {
     app.register(computeFront, { prefix: '/compute', identity, publicUrl: undefined });
   });
+  const scope = { kind: 'project', project: { name: 'admin', domain: { name: 'Default' } } } as const;
   const proof = { method: 'password', user: { name: 'admin', domain: { name: 'Default' } }, password: 'secret' } as const;
-  ({ secret: token } = await identity.authenticate([proof], { kind: 'default' }));
+  ({ secret: token } = await identity.authenticate([proof], scope));
 });
 afterAll(async () => {
   await server.close();

@@ -4,10 +4,13 @@
  * get a cloud in which no server can be made: no servers, and quotas of zero.
  */
 import type { FastifyInstance, FastifyPluginCallback } from 'fastify';
+import { authorise } from '../../../cloud/identity/policy.ts';
 import { forbidden } from '../../../lib/errors.ts';
 import { authenticate, type TokenValidator } from '../shared/authentication.ts';
+import { parseBoolean } from '../shared/body.ts';
 import { answerWithCinderFaults } from '../shared/cinder-fault.ts';
 import { acceptJson } from '../shared/json-parser.ts';
+import { queryOf, queryValue } from '../shared/paging.ts';
 import { nameRequests } from '../shared/request-id.ts';
 import { serveDiscovery } from '../shared/service-root.ts';
 import { onlyMicroversion, versionEntry } from './versions.ts';
@@ -77,19 +80,28 @@ const guardedRoutes =
   };
 
 function serverRoutes(app: FastifyInstance): void {
-  for (const path of ['/servers', '/servers/detail']) app.get(path, async () => ({ servers: [] }));
+  for (const path of ['/servers', '/servers/detail']) {
+    app.get(path, async (request) => {
+      if (parseBoolean(queryValue(queryOf(request), 'all_tenants'))) authorise(request.caller, 'machine:list_all', { projectId: null });
+      return { servers: [] };
+    });
+  }
   app.get('/limits', async () => ({ limits: { rate: [], absolute: Object.fromEntries(limitNames.map((name) => [name, 0])) } }));
 }
 
 type OfProject = { Params: { project: string } };
 
 function quotaRoutes(app: FastifyInstance): void {
-  for (const path of ['/os-quota-sets/:project', '/os-quota-sets/:project/defaults']) {
-    app.get<OfProject>(path, async ({ params }) => ({ quota_set: { id: params.project, ...noQuotas } }));
-  }
-  app.get<{ Params: { class: string } }>('/os-quota-class-sets/:class', async ({ params }) => ({
-    quota_class_set: { id: params.class, ...noQuotas },
-  }));
+  app.get<OfProject>('/os-quota-sets/:project', async ({ params, caller }) => {
+    authorise(caller, 'machine_quota:get', { projectId: params.project });
+    return { quota_set: { id: params.project, ...noQuotas } };
+  });
+  // What a new project would get is no secret of any project.
+  app.get<OfProject>('/os-quota-sets/:project/defaults', async ({ params }) => ({ quota_set: { id: params.project, ...noQuotas } }));
+  app.get<{ Params: { class: string } }>('/os-quota-class-sets/:class', async ({ params, caller }) => {
+    authorise(caller, 'machine_quota_class:get', { projectId: null });
+    return { quota_class_set: { id: params.class, ...noQuotas } };
+  });
   app.put('/os-quota-sets/:project', async () => {
     throw forbidden('There are no machines in this cloud whose quotas could be set.');
   });
