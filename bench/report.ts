@@ -1,3 +1,4 @@
+import type { Throughput } from './api-throughput.ts';
 import type { Growth } from './growth.ts';
 import type { Latency } from './latencies.ts';
 import { median, type Row } from './measure.ts';
@@ -6,6 +7,7 @@ export interface Report {
   readonly rows: readonly Row[];
   readonly memory: { readonly service: number; readonly mover: number };
   readonly latencies: readonly Latency[];
+  readonly throughput: readonly Throughput[];
   readonly growth: readonly Growth[];
   readonly secondStartMs: number;
 }
@@ -13,7 +15,7 @@ export interface Report {
 const mb = (bytes: number): string => (bytes / 1e6).toFixed(1);
 
 /** One table a work: min, median and max seconds, how many times our median, and what was stored. */
-export function printTable({ rows, memory, latencies, growth, secondStartMs }: Report): void {
+export function printTable({ rows, memory, latencies, throughput, growth, secondStartMs }: Report): void {
   const lines: string[] = ['', '| work | side | min s | median s | max s | × stillpoint | stored MB |', '|---|---|---|---|---|---|---|'];
   for (const { work, side, samples } of rows) {
     const seconds = samples.map((sample) => sample.seconds);
@@ -26,6 +28,11 @@ export function printTable({ rows, memory, latencies, growth, secondStartMs }: R
   lines.push('', '| latency | count | median ms | p99 ms | max ms |', '|---|---|---|---|---|');
   for (const one of latencies) {
     lines.push(`| ${one.what} | ${one.count} | ${[one.medianMs, one.p99Ms, one.maxMs].map((value) => value.toFixed(1)).join(' | ')} |`);
+  }
+  lines.push('', '| requests | a second | median ms | p99 ms | max ms |', '|---|---|---|---|---|');
+  for (const one of throughput) {
+    const waits = [one.medianMs, one.p99Ms, one.maxMs].map((value) => value.toFixed(1));
+    lines.push(`| ${one.what} | ${one.perSecond.toFixed(0)} | ${waits.join(' | ')} |`);
   }
   lines.push('', '| incremental of 16 MiB changed on a volume of | median s |', '|---|---|');
   for (const { sizeGib, seconds } of growth) lines.push(`| ${sizeGib} GiB | ${seconds.toFixed(3)} |`);

@@ -9,6 +9,7 @@ import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { makeStateDir, removeStateDir, startServiceUnderTest } from '../test/support/service.ts';
+import { measureThroughput } from './api-throughput.ts';
 import { changeDataset, copyDataset, type Dataset, makeDataset } from './dataset.ts';
 import { measureGrowth } from './growth.ts';
 import { measureLatencies } from './latencies.ts';
@@ -98,11 +99,12 @@ async function main(): Promise<void> {
       ...(await measureSnapshotLatency(subject.api)),
       ...(await measureWritesDuringMerges(subject.api)),
     ];
+    const throughput = await measureThroughput(subject.api, service.url);
     const growth = await measureGrowth(subject);
     await service.stop();
     const again = await startServiceUnderTest(stateDir);
     await again.stop();
-    printTable({ rows, memory, latencies, growth, secondStartMs: again.readyAfterMs });
+    printTable({ rows, memory, latencies, throughput, growth, secondStartMs: again.readyAfterMs });
   } catch (error) {
     process.stderr.write(service.log().slice(-4000));
     throw error;
