@@ -207,6 +207,15 @@ describe('lists', () => {
     const all = await send(admin, 'GET', '/volumes/detail?all_tenants=1&name=two');
     expect(all.body.volumes.map(({ id }: { id: string }) => id)).toEqual([ids[1]]);
     expect((await send(admin, 'GET', '/volumes/detail?name=two')).body.volumes).toEqual([]);
+    const describe = { 'os-set_image_metadata': { metadata: { os: 'linux', arch: 'arm' } } };
+    expect((await send(bea, 'POST', `/volumes/${ids[0]}/action`, describe)).status).toBe(200);
+    const byImage = (pairs: string, version: string) =>
+      send(admin, 'GET', `/volumes?all_tenants=1&name~=e&glance_metadata=${encodeURIComponent(pairs)}`, undefined, version);
+    expect((await byImage("{'os': 'linux'}", '3.34')).body.volumes).toMatchObject([{ id: ids[0] }]);
+    expect((await byImage("{'os': 'bsd'}", '3.34')).body.volumes).toEqual([]);
+    expect((await byImage('linux', '3.34')).body.volumes).toEqual([]);
+    expect((await send(admin, 'GET', '/volumes?all_tenants=1&name=two&glance_metadata=x', undefined, '3.3')).body.volumes).toHaveLength(1);
+    await expectFault(send(admin, 'GET', '/volumes?sort=glance_metadata'), 400, 'badRequest', /Invalid sort key/);
     expect((await send(bea, 'GET', '/volumes/summary', undefined, '3.36')).body['volume-summary']).toMatchObject({
       total_count: 4,
       total_size: 4,

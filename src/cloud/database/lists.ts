@@ -7,7 +7,8 @@
 import { type RawBuilder, sql } from 'kysely';
 import type { StringMap } from './schema.ts';
 
-export type ListKind = 'text' | 'number' | 'uuid' | 'time' | 'boolean';
+/** `pairs`: a JSON object of strings, which a filter asks to hold all of another; nothing is sorted by it. */
+export type ListKind = 'text' | 'number' | 'uuid' | 'time' | 'boolean' | 'pairs';
 
 export interface ListColumn {
   readonly column: string;
@@ -24,7 +25,7 @@ export type Comparison = keyof typeof comparisons;
 export interface ListFilter<Name extends string = string> {
   readonly column: Name;
   readonly comparison: Comparison;
-  /** As it came from outside. For times: ISO 8601, checked by the caller. */
+  /** As it came from outside. For times ISO 8601, for pairs JSON, both checked by the caller. */
   readonly value: string;
 }
 
@@ -46,6 +47,7 @@ const leastValues: Record<ListKind, RawBuilder<unknown>> = {
   uuid: sql`'00000000-0000-0000-0000-000000000000'::uuid`,
   time: sql`'-infinity'::timestamptz`,
   boolean: sql`false`,
+  pairs: sql`'{}'::jsonb`,
 };
 
 export type Condition = RawBuilder<boolean>;
@@ -81,6 +83,7 @@ export function listSql<Name extends string>(table: string, columns: Readonly<Re
 /** Values come from outside and are compared as text where that is the same: what is no uuid or number then matches nothing, instead of being an error. */
 function matching(own: RawBuilder<unknown>, { kind }: ListColumn, { comparison, value }: ListFilter): Condition {
   if (comparison === 'like') return sql<boolean>`position(${value} in ${own}::text) > 0`;
+  if (kind === 'pairs') return sql<boolean>`${own} @> ${value}::jsonb`;
   const operator = sql.raw(comparisons[comparison]);
   if (kind === 'time') return sql<boolean>`${own} ${operator} ${value}::timestamptz`;
   return sql<boolean>`${own}::text ${operator} ${value}`;

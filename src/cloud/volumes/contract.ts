@@ -81,6 +81,7 @@ export const volumeColumns = {
   snapshot_id: { column: 'snapshot_id', kind: 'uuid', nullable: true },
   source_volid: { column: 'source_volid', kind: 'uuid', nullable: true },
   group_id: { column: 'group_id', kind: 'uuid', nullable: true },
+  glance_metadata: { column: 'image_metadata', kind: 'pairs' },
   created_at: { column: 'created_at', kind: 'time' },
   updated_at: { column: 'updated_at', kind: 'time', nullable: true },
 } as const satisfies Record<string, ListColumn>;

@@ -55,8 +55,12 @@ const isTrue = (text: string | undefined): boolean => parseBoolean(text) === tru
 
 function sortColumns<Column extends string>(rules: ListRules<Column>, microversion: Microversion): Record<string, Column> {
   const own = Object.keys(rules.columns) as Column[];
-  const names = own.filter((name) => name !== 'description' && (name !== 'name' || microversion.atLeast(3, rules.sortByNameSince)));
+  const names = own.filter((name) => isSortable(name) && (name !== 'name' || microversion.atLeast(3, rules.sortByNameSince)));
   return { ...Object.fromEntries(names.map((name) => [name, name])), ...rules.aliases } as Record<string, Column>;
+
+  function isSortable(name: Column): boolean {
+    return name !== 'description' && rules.columns[name].kind !== 'pairs';
+  }
 }
 
 interface ParsedFilters<Column extends string> {
@@ -109,6 +113,7 @@ function filtersOf<Column extends string>(
   if (column === undefined) return undefined;
   if (contains) return [{ column, comparison: 'like', value: text }];
   const { kind } = rules.columns[column];
+  if (kind === 'pairs') return pairsFilter(column, text, microversion);
   if (kind === 'time') return timeFilters(column, text, microversion);
   if (kind === 'boolean') return booleanFilter(column, text, microversion);
   return [{ column, comparison: 'eq', value: text }];
@@ -117,6 +122,13 @@ function filtersOf<Column extends string>(
 function columnOf<Column extends string>(name: string, rules: ListRules<Column>): Column | undefined {
   if (Object.hasOwn(rules.aliases, name)) return rules.aliases[name];
   return Object.hasOwn(rules.columns, name) ? (name as Column) : undefined;
+}
+
+/** From 3.4 on; before, nobody looks at it. */
+function pairsFilter<Column extends string>(column: Column, text: string, microversion: Microversion): ListFilter<Column>[] | undefined {
+  if (!microversion.atLeast(3, 4)) return [];
+  const pairs = parseDictionary(text);
+  return pairs === undefined ? undefined : [{ column, comparison: 'eq', value: JSON.stringify(pairs) }];
 }
 
 function booleanFilter<Column extends string>(column: Column, text: string, microversion: Microversion): ListFilter<Column>[] {
