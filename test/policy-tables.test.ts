@@ -50,29 +50,28 @@ function isAskedInImages(action: string): boolean {
 }
 
 describe('docs/policy.md', () => {
-  const page = readFileSync(join(root, 'docs/policy.md'), 'utf8');
+  const lines = readFileSync(join(root, 'docs/policy.md'), 'utf8').split('\n');
 
   it('tells the rules of what projects own', () => {
-    expect(page).toContain(ruleTable(rules, ['reader', 'member', 'admin']));
+    expect(lines.filter((line) => line.startsWith('| `'))).toEqual(ownershipRows());
   });
 
   it('tells the rules of Identity', () => {
-    const kinds = ['anyone', 'self', 'own', 'inside', 'reader', 'admin'];
-    const rows = kinds.map((kind) => {
+    for (const kind of ['anyone', 'self', 'own', 'inside', 'reader', 'admin']) {
       const actions = Object.entries(directoryRules).flatMap(([action, rule]) => (rule === kind ? [`\`${action}\``] : []));
-      return `| ${kind} | ${actions.join(', ')} |`;
-    });
-    expect(page).toContain(rows.join('\n'));
+      expect(lines).toContain(`| ${kind} | ${actions.join(', ')} |`);
+    }
   });
 });
 
 /** A line for each resource: what readers, members and admins may do with it beside what those before them may. */
-function ruleTable(table: Readonly<Record<string, string>>, columns: readonly string[]): string {
-  const resources = [...new Set(Object.keys(table).map((action) => action.split(':')[0] ?? ''))];
+function ownershipRows(): string[] {
+  const resources = [...new Set(Object.keys(rules).map((action) => action.split(':')[0] ?? ''))];
   const cell = (resource: string, column: string): string =>
-    Object.entries(table)
+    Object.entries(rules)
       .flatMap(([action, rule]) => (rule === column && action.startsWith(`${resource}:`) ? [action.slice(resource.length + 1)] : []))
       .join(', ');
-  const rows = resources.map((resource) => `| \`${resource}\` | ${columns.map((column) => cell(resource, column)).join(' | ')} |`);
-  return rows.join('\n');
+  return resources.map(
+    (resource) => `| \`${resource}\` | ${['reader', 'member', 'admin'].map((column) => cell(resource, column)).join(' | ')} |`,
+  );
 }
