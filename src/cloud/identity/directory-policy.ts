@@ -146,7 +146,7 @@ export function isAllowedInDirectory(asker: ValidToken, action: DirectoryAction,
   if (rule === 'admin') return false;
   if (roles.includes('reader') && readsBeyondProjects(asker, target)) return true;
   if (rule === 'reader') return false;
-  if (rule === 'inside') return domainOfScope(asker) === target.domainId;
+  if (rule === 'inside') return target.domainId !== undefined && domainOfScope(asker) === target.domainId;
   return isUser || (asker.scope.kind === 'project' && asker.scope.project.id === target.projectId);
 }
 
