@@ -21,6 +21,19 @@ it('has a row for every route, and a route for every row', async () => {
   ).toEqual([]);
 });
 
+it('has a row for every action of a route', async () => {
+  const routes = (await allRoutes()).filter(({ pattern }) => pattern.endsWith('/action'));
+  expect(routes.filter(({ actions }) => actions.length === 0).map(keyOf)).toEqual([]);
+  const keys = routes.map(keyOf);
+  const missing = routes.flatMap((route) => {
+    const bodies = rows.filter((row) => routeOf(row, keys) === keyOf(route)).map(({ body = '' }) => body);
+    return route.actions
+      .filter((action) => !bodies.some((body) => body.startsWith(`{"${action}":`)))
+      .map((action) => `${keyOf(route)} ${action}`);
+  });
+  expect([...new Set(missing)], 'who may ask for them? Write rows for them: test/policy/matrix/').toEqual([]);
+});
+
 it('names things that can be made', () => {
   const unknown = rows.flatMap((row) =>
     placeholdersOf(row)

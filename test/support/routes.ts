@@ -1,4 +1,5 @@
 /** The routes of the service's APIs, as they register themselves: for tests that go through all of them. */
+import type { RouteOptions } from 'fastify';
 import pino from 'pino';
 import type { Cloud } from '../../src/main/compose.ts';
 import { buildFrontDoor } from '../../src/main/front-door.ts';
@@ -7,12 +8,14 @@ export interface Route {
   readonly method: string;
   /** As the router knows it: `/volume/v3/:projectId/volumes/:id`. */
   readonly pattern: string;
+  /** What it tells apart by its body. */
+  readonly actions: readonly string[];
 }
 
 export async function allRoutes(): Promise<Route[]> {
   const routes: Route[] = [];
-  const onRoute = ({ method, url }: { method: string | string[]; url: string }): void => {
-    for (const one of [method].flat()) routes.push({ method: one, pattern: url });
+  const onRoute = ({ method, url, config }: RouteOptions): void => {
+    for (const one of [method].flat()) routes.push({ method: one, pattern: url, actions: config?.actions ?? [] });
   };
   const app = buildFrontDoor({ publicUrl: undefined, cloud: cloudWithNothing, log: pino({ level: 'silent' }), onRoute });
   await app.ready();

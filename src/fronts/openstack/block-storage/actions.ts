@@ -1,6 +1,18 @@
 /** `POST …/action`: an object with one key, which names the action, and whose value is its argument. */
 import { badRequest } from '../../../lib/errors.ts';
 
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** What the route tells apart by its body. */
+    readonly actions?: readonly string[];
+  }
+}
+
+/** Options of a route: says which actions it takes, so that tests can go through all of them. */
+export const taking = (known: Readonly<Record<string, unknown>>): { config: { actions: string[] } } => ({
+  config: { actions: Object.keys(known) },
+});
+
 export interface AskedAction<Name extends string> {
   readonly name: Name;
   readonly argument: unknown;

@@ -8,7 +8,7 @@ import { badRequest } from '../../../lib/errors.ts';
 import { parseBody, text, uuid } from '../shared/body.ts';
 import type { Microversion } from '../shared/microversion.ts';
 import { nextLinks, queryOf } from '../shared/paging.ts';
-import { actionIn } from './actions.ts';
+import { actionIn, taking } from './actions.ts';
 import { connectionData, driverVolumeType } from './connection-info.ts';
 import type { BlockStorageFront } from './context.ts';
 import { type ListRules, parseList } from './list-query.ts';
@@ -46,6 +46,8 @@ const listRules: ListRules<keyof typeof attachmentColumns> = {
   sortByNameSince: 0,
 };
 
+const actions = { 'os-complete': true };
+
 export function registerAttachmentRoutes(app: FastifyInstance, { volumes, publicUrl }: BlockStorageFront): void {
   const { attachments } = volumes;
   app.get('/attachments', since(27), (request) => list(request, summary));
@@ -79,8 +81,8 @@ export function registerAttachmentRoutes(app: FastifyInstance, { volumes, public
     );
     return { attachment: detail(changed) };
   });
-  app.post<WithId>('/attachments/:id/action', since(44), async ({ caller, params, body }, reply) => {
-    actionIn(body, { 'os-complete': true });
+  app.post<WithId>('/attachments/:id/action', { ...since(44), ...taking(actions) }, async ({ caller, params, body }, reply) => {
+    actionIn(body, actions);
     await attachments.complete(caller, params.id);
     return reply.code(204).send();
   });

@@ -5,6 +5,7 @@ import { badRequest, notFound } from '../../../lib/errors.ts';
 import { parseBody, parseBoolean, stripped } from '../shared/body.ts';
 import { publicBase, selfAndBookmark } from '../shared/links.ts';
 import { nextLinks, queryOf } from '../shared/paging.ts';
+import { actionIn, taking } from './actions.ts';
 import {
   type CreateBody,
   createSchema,
@@ -23,6 +24,8 @@ export interface BackupRoutesDeps {
 }
 
 type WithId = { Params: { id: string } };
+
+const actions = { 'os-reset_status': true, 'os-force_delete': true };
 
 export function registerBackupRoutes(app: FastifyInstance, deps: BackupRoutesDeps): void {
   const { backups } = deps;
@@ -93,7 +96,7 @@ export function registerBackupRoutes(app: FastifyInstance, deps: BackupRoutesDep
     return reply.code(202).send({ restore: { backup_id: restore.backupId, volume_id: restore.volumeId, volume_name: restore.volumeName } });
   });
 
-  app.post<WithId>('/backups/:id/action', async (request, reply) => {
+  app.post<WithId>('/backups/:id/action', taking(actions), async (request, reply) => {
     await act(backups, request);
     return reply.code(202).send();
   });
@@ -118,10 +121,7 @@ const resetStatuses = ['available', 'error'] as const;
 
 async function act(backups: BackupsService, request: FastifyRequest<WithId>): Promise<void> {
   const { caller, body, params } = request;
-  const names = typeof body === 'object' && body !== null && !Array.isArray(body) ? Object.keys(body) : [];
-  const [action] = names;
-  if (action === undefined || names.length > 1) throw badRequest('There should be exactly one action in the request body.');
-  switch (action) {
+  switch (actionIn(body, actions).name) {
     case 'os-reset_status': {
       const asked = parseBody(resetStatusSchema, body)['os-reset_status'].status;
       const status = resetStatuses.find((item) => item === asked);
@@ -134,8 +134,5 @@ async function act(backups: BackupsService, request: FastifyRequest<WithId>): Pr
     case 'os-force_delete':
       parseBody(forceDeleteSchema, body);
       await backups.forceDelete(caller, params.id);
-      return;
-    default:
-      throw badRequest(`There is no such action: ${action}`);
   }
 }

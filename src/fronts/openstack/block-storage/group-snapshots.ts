@@ -5,7 +5,7 @@ import { type GroupSnapshot, groupSnapshotColumns } from '../../../cloud/groups/
 import { notFound } from '../../../lib/errors.ts';
 import { nameOrNull, parseBody, stripped, text, uuid } from '../shared/body.ts';
 import { nextLinks, queryOf } from '../shared/paging.ts';
-import { actionIn } from './actions.ts';
+import { actionIn, taking } from './actions.ts';
 import type { BlockStorageFront } from './context.ts';
 import { type ListRules, parseList } from './list-query.ts';
 import { resourceFilters } from './resource-filters.ts';
@@ -29,6 +29,8 @@ const listRules: ListRules<keyof typeof groupSnapshotColumns> = {
   constants: {},
   sortByNameSince: 0,
 };
+
+const actions = { reset_status: true };
 
 export function registerGroupSnapshotRoutes(app: FastifyInstance, { groups, publicUrl }: BlockStorageFront): void {
   const from = since(14);
@@ -62,8 +64,8 @@ export function registerGroupSnapshotRoutes(app: FastifyInstance, { groups, publ
     await groups.deleteSnapshot(caller, params.id);
     return reply.code(202).send();
   });
-  app.post<WithId>(`${path}/:id/action`, from, async ({ caller, params, body, microversion }, reply) => {
-    const { argument } = actionIn(body, { reset_status: true });
+  app.post<WithId>(`${path}/:id/action`, { ...from, ...taking(actions) }, async ({ caller, params, body, microversion }, reply) => {
+    const { argument } = actionIn(body, actions);
     if (!microversion.atLeast(3, 19)) throw notFound('The resource could not be found.');
     await groups.resetSnapshotStatus(caller, params.id, parseBody(resetSchema, argument).status);
     return reply.code(202).send();

@@ -6,7 +6,7 @@ import { badRequest, notFound } from '../../../lib/errors.ts';
 import { isUuid } from '../../../lib/ids.ts';
 import { booleanLike, nameOrNull, parseBody, parseBoolean, stripped, text, uuid } from '../shared/body.ts';
 import { nextLinks, queryOf, queryValue } from '../shared/paging.ts';
-import { actionIn } from './actions.ts';
+import { actionIn, taking } from './actions.ts';
 import type { BlockStorageFront } from './context.ts';
 import { type ListRules, parseList } from './list-query.ts';
 import { resourceFilters } from './resource-filters.ts';
@@ -44,6 +44,9 @@ const listRules: ListRules<keyof typeof groupColumns> = {
   constants: {},
   sortByNameSince: 0,
 };
+
+const collectionActions = { 'create-from-src': true };
+const actions = { delete: true, reset_status: true };
 
 export function registerGroupRoutes(app: FastifyInstance, front: BlockStorageFront): void {
   const { groups, publicUrl } = front;
@@ -84,8 +87,8 @@ export function registerGroupRoutes(app: FastifyInstance, front: BlockStorageFro
     });
     return reply.code(202).send({ group: { id, name } });
   });
-  app.post('/groups/action', since(14), async (request, reply) => {
-    const { argument } = actionIn(request.body, { 'create-from-src': true });
+  app.post('/groups/action', { ...since(14), ...taking(collectionActions) }, async (request, reply) => {
+    const { argument } = actionIn(request.body, collectionActions);
     const asked = parseBody(copySchema, argument);
     const source = sourceOf(asked.group_snapshot_id ?? null, asked.source_group_id ?? null);
     const [copyName, description] = [stripped(asked.name ?? null), stripped(asked.description ?? null)];
@@ -96,7 +99,7 @@ export function registerGroupRoutes(app: FastifyInstance, front: BlockStorageFro
     await update(request);
     return reply.code(202).send();
   });
-  app.post<WithId>('/groups/:id/action', from, async (request, reply) => {
+  app.post<WithId>('/groups/:id/action', { ...from, ...taking(actions) }, async (request, reply) => {
     await act(request);
     return reply.code(202).send();
   });
@@ -121,7 +124,7 @@ export function registerGroupRoutes(app: FastifyInstance, front: BlockStorageFro
   }
 
   async function act({ caller, params, body, microversion }: FastifyRequest<WithId>): Promise<void> {
-    const { name, argument } = actionIn(body, { delete: true, reset_status: true });
+    const { name, argument } = actionIn(body, actions);
     if (name === 'delete') {
       const asked = parseBody(deleteSchema, argument);
       await groups.delete(caller, params.id, { deleteVolumes: parseBoolean(asked['delete-volumes']) === true });

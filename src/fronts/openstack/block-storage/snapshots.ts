@@ -6,7 +6,7 @@ import type { SnapshotsService } from '../../../cloud/snapshots/service.ts';
 import { badRequest, notFound } from '../../../lib/errors.ts';
 import { booleanLike, metadataWithNulls, nameOrNull, parseBody, parseBoolean, stripped, text, uuid } from '../shared/body.ts';
 import { nextLinks, queryOf } from '../shared/paging.ts';
-import { actionIn } from './actions.ts';
+import { actionIn, taking } from './actions.ts';
 import type { BlockStorageFront } from './context.ts';
 import { type ListRules, parseList } from './list-query.ts';
 import { registerMetadataRoutes } from './metadata.ts';
@@ -44,6 +44,8 @@ const listRules: ListRules<keyof typeof snapshotColumns> = {
   constants: { consumes_quota: 'true', availability_zone: 'nova' },
   sortByNameSince: 30,
 };
+
+const actions = { 'os-reset_status': true, 'os-force_delete': true, 'os-update_snapshot_status': true, 'os-unmanage': true };
 
 export function registerSnapshotRoutes(app: FastifyInstance, { snapshots, publicUrl }: BlockStorageFront): void {
   app.get('/snapshots', (request) => list(request, 'summary'));
@@ -103,7 +105,7 @@ export function registerSnapshotRoutes(app: FastifyInstance, { snapshots, public
     change: snapshots.changeMetadata,
   });
 
-  app.post<WithId>('/snapshots/:id/action', async (request, reply) => {
+  app.post<WithId>('/snapshots/:id/action', taking(actions), async (request, reply) => {
     await act(snapshots, request);
     return reply.code(202).send();
   });
@@ -121,10 +123,8 @@ function mayBeInUse({ microversion }: FastifyRequest, force: unknown): boolean {
   return true;
 }
 
-const snapshotActions = { 'os-reset_status': true, 'os-force_delete': true, 'os-update_snapshot_status': true, 'os-unmanage': true };
-
 async function act(snapshots: SnapshotsService, { caller, params, body }: FastifyRequest<WithId>): Promise<void> {
-  const { name, argument } = actionIn(body, snapshotActions);
+  const { name, argument } = actionIn(body, actions);
   switch (name) {
     case 'os-reset_status':
       await snapshots.resetStatus(caller, params.id, parseBody(resetSchema, argument).status);

@@ -2,7 +2,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { badRequest } from '../../../lib/errors.ts';
 import { parseBody, parseBoolean } from '../shared/body.ts';
-import { actionIn } from './actions.ts';
+import { actionIn, taking } from './actions.ts';
 import { connectionData, driverVolumeType } from './connection-info.ts';
 import type { BlockStorageFront } from './context.ts';
 import { requireSince } from './since.ts';
@@ -127,7 +127,7 @@ const actions: Readonly<Record<string, Action>> = {
 };
 
 export function registerVolumeActionRoutes(app: FastifyInstance, front: BlockStorageFront): void {
-  app.post('/volumes/:id/action', async (request: ActionRequest, reply: FastifyReply) => {
+  app.post('/volumes/:id/action', taking(actions), async (request: ActionRequest, reply: FastifyReply) => {
     const { name, argument } = actionIn(request.body, actions);
     const answer = await (actions[name] as Action)(front, request, argument);
     return reply.code(answer?.code ?? 202).send(answer?.body);

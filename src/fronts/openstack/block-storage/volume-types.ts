@@ -7,7 +7,7 @@ import { badRequest } from '../../../lib/errors.ts';
 import type { Pairs } from '../../../lib/pairs.ts';
 import { booleanLike, nameOrNull, parseBody, parseBoolean, stripped, text } from '../shared/body.ts';
 import { nextLinks, parsePage, parseSort, type Query, queryOf, queryValue } from '../shared/paging.ts';
-import { actionIn } from './actions.ts';
+import { actionIn, taking } from './actions.ts';
 import { parseAdminFilters, sortNamesOf } from './admin-filters.ts';
 import type { BlockStorageFront } from './context.ts';
 import { parseDictionary } from './python-dictionary.ts';
@@ -45,6 +45,8 @@ const update = Type.Object(
   strict,
 );
 const access = Type.Object({ project: text(255, 1) }, strict);
+
+const actions = { addProjectAccess: true, removeProjectAccess: true };
 
 export function registerVolumeTypeRoutes(app: FastifyInstance, { volumeTypes, publicUrl }: BlockStorageFront): void {
   app.get('/types', async (request) => {
@@ -89,8 +91,8 @@ export function registerVolumeTypeRoutes(app: FastifyInstance, { volumeTypes, pu
       project_id: project,
     })),
   }));
-  app.post<WithId>('/types/:id/action', async (request, reply) => {
-    const { name, argument } = actionIn(request.body, { addProjectAccess: true, removeProjectAccess: true });
+  app.post<WithId>('/types/:id/action', taking(actions), async (request, reply) => {
+    const { name, argument } = actionIn(request.body, actions);
     const { project } = parseBody(access, argument);
     if (name === 'addProjectAccess') await volumeTypes.addAccess(request.caller, request.params.id, project);
     else await volumeTypes.removeAccess(request.caller, request.params.id, project);
