@@ -40,6 +40,44 @@ it.each(files)('lets nobody do more or less than %s says', async (file) => {
   expect(wrong).toEqual([]);
 });
 
+/** What lists of the first project show. */
+const ownThings = [
+  'volume',
+  'snapshot',
+  'backup',
+  'attachment',
+  'transfer',
+  'volume-group',
+  'group-snapshot',
+  'message',
+  'own-type',
+  'image',
+  'private-image',
+  'private-namespace',
+  'credential',
+  'community-image',
+];
+
+it('shows a member of another project nothing of the first in any list', { timeout: 5 * 60_000 }, async () => {
+  const ids = new Map<string, string>();
+  for (const name of ownThings) ids.set(await shared(name), name);
+  const lists = rows.filter((row) => row.method === 'GET' && row.cells.other === 'ok' && placeholdersOf(row).length === 0);
+  const seen = { member: new Set<string>(), other: new Set<string>(), admin: new Set<string>() };
+  for (const { path } of lists) {
+    const whole = `${path}${path.includes('?') ? '&' : '?'}limit=1000`;
+    for (const asked of [whole, `${whole}&all_tenants=1`]) {
+      for (const asker of ['member', 'other', 'admin'] as const) {
+        const { text } = await world.send(world.sessions[asker].token, 'GET', asked);
+        for (const [id, name] of ids) if (text.includes(id)) seen[asker].add(asker === 'other' ? `${name} in ${asked}` : name);
+      }
+    }
+  }
+  expect([...seen.other]).toEqual([]);
+  expect([...seen.member].sort()).toEqual([...ownThings].sort());
+  // Only lists that ask for the images of the community show those of others.
+  expect(ownThings.filter((name) => !seen.admin.has(name))).toEqual(['community-image']);
+});
+
 const refusals: readonly number[] = [401, 403, 404];
 
 async function deviations(row: Row, asker: Asker): Promise<string[]> {
