@@ -154,3 +154,31 @@ CREATE TABLE oauth_consumers (
   -- Sealed: it signs requests, so its plain text is needed.
   secret      bytea NOT NULL
 );
+
+-- What services let everybody have of a resource, and what single projects and domains. -1 = without end.
+CREATE TABLE registered_limits (
+  id            text PRIMARY KEY,
+  service_id    text NOT NULL REFERENCES services ON DELETE CASCADE,
+  region_id     text REFERENCES regions,
+  resource_name text NOT NULL,
+  default_limit integer NOT NULL,
+  description   text,
+  UNIQUE NULLS NOT DISTINCT (service_id, region_id, resource_name)
+);
+CREATE INDEX ON registered_limits (region_id);
+
+CREATE TABLE limits (
+  id             text PRIMARY KEY,
+  project_id     text REFERENCES projects ON DELETE CASCADE,
+  domain_id      text REFERENCES domains ON DELETE CASCADE,
+  service_id     text NOT NULL REFERENCES services ON DELETE CASCADE,
+  region_id      text REFERENCES regions,
+  resource_name  text NOT NULL,
+  resource_limit integer NOT NULL,
+  description    text,
+  CHECK (num_nonnulls(project_id, domain_id) = 1),
+  UNIQUE NULLS NOT DISTINCT (project_id, domain_id, service_id, region_id, resource_name)
+);
+CREATE INDEX ON limits (service_id, resource_name);
+CREATE INDEX ON limits (domain_id);
+CREATE INDEX ON limits (region_id);

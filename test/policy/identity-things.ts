@@ -110,5 +110,22 @@ export const identityThings: Readonly<Record<string, Maker>> = {
     return group;
   },
   policy: created('policies', 'policy', () => ({ type: 'text/plain', blob: 'text' })),
+  'registered-limit': async ({ must, sessions }, need) => {
+    const limit = { service_id: await need('service'), resource_name: newName('resource'), default_limit: 5 };
+    return (await must(sessions.admin, 'POST', `${v3}/registered_limits`, { registered_limits: [limit] })).registered_limits[0].id;
+  },
+  limit: async ({ must, sessions }, need) => {
+    const { registered_limit: registered } = await must(sessions.admin, 'GET', `${v3}/registered_limits/${await need('registered-limit')}`);
+    const { service_id, resource_name } = registered;
+    const limit = { project_id: sessions.member.projectId, service_id, resource_name, resource_limit: 7 };
+    return (await must(sessions.admin, 'POST', `${v3}/limits`, { limits: [limit] })).limits[0].id;
+  },
+  /** Of a project that has no such limit yet. */
+  'limited-resource': async ({ must, sessions }, need) => {
+    const service = await need('service');
+    const limit = { service_id: service, resource_name: service, default_limit: 5 };
+    await must(sessions.admin, 'POST', `${v3}/registered_limits`, { registered_limits: [limit] });
+    return service;
+  },
   consumer: created('OS-OAUTH1/consumers', 'consumer', (description) => ({ description })),
 };

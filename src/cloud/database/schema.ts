@@ -178,6 +178,26 @@ export interface PoliciesTable {
   blob: string;
 }
 
+export interface RegisteredLimitsTable {
+  id: string;
+  service_id: string;
+  region_id: string | null;
+  resource_name: string;
+  default_limit: number;
+  description: string | null;
+}
+
+export interface LimitsTable {
+  id: string;
+  project_id: string | null;
+  domain_id: string | null;
+  service_id: string;
+  region_id: string | null;
+  resource_name: string;
+  resource_limit: number;
+  description: string | null;
+}
+
 export interface OauthConsumersTable {
   id: string;
   description: string | null;
@@ -588,6 +608,8 @@ export interface Schema {
   credentials: CredentialsTable;
   policies: PoliciesTable;
   oauth_consumers: OauthConsumersTable;
+  registered_limits: RegisteredLimitsTable;
+  limits: LimitsTable;
   tokens: TokensTable;
   quota_limits: QuotaLimitsTable;
   sagas: SagasTable;

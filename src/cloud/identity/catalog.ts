@@ -29,6 +29,7 @@ export function createCatalog({ database }: { database: Database }): Catalog {
     {
       noun: 'region',
       listAction: 'list_regions',
+      createAction: 'create_region',
       table: 'regions',
       columns: { id: 'id', description: 'description', parentRegionId: 'parent_region_id', builtIn: 'built_in', extra: 'extra' },
       check: checkRegion,
@@ -43,6 +44,7 @@ export function createCatalog({ database }: { database: Database }): Catalog {
     {
       noun: 'service',
       listAction: 'list_services',
+      createAction: 'create_service',
       table: 'services',
       columns: {
         id: 'id',
@@ -66,6 +68,7 @@ export function createCatalog({ database }: { database: Database }): Catalog {
     {
       noun: 'endpoint',
       listAction: 'list_endpoints',
+      createAction: 'create_endpoint',
       table: 'endpoints',
       columns: {
         id: 'id',

@@ -121,6 +121,16 @@ export const directoryRules = {
   create_consumer: 'admin',
   update_consumer: 'admin',
   delete_consumer: 'admin',
+  list_registered_limits: 'anyone',
+  get_registered_limit: 'anyone',
+  create_registered_limits: 'admin',
+  update_registered_limit: 'admin',
+  delete_registered_limit: 'admin',
+  list_limits: 'anyone',
+  get_limit: 'own',
+  create_limits: 'admin',
+  update_limit: 'admin',
+  delete_limit: 'admin',
 } as const satisfies Record<string, Rule>;
 
 export type DirectoryAction = keyof typeof directoryRules;

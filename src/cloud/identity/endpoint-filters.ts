@@ -98,6 +98,7 @@ export function createEndpointFilters({ database }: { database: Database }): End
       {
         noun: 'endpoint_group',
         listAction: 'list_endpoint_groups',
+        createAction: 'create_endpoint_group',
         table: 'endpoint_groups',
         columns: { id: 'id', name: 'name', description: 'description', filters: 'filters' },
       },

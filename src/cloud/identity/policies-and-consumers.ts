@@ -28,7 +28,13 @@ export interface Consumers extends Omit<Records<Consumer>, 'create' | 'update'> 
 export const createPolicies = ({ database }: { database: Database }): Records<Policy> =>
   createRecords<Policy>(
     { database },
-    { noun: 'policy', listAction: 'list_policies', table: 'policies', columns: { id: 'id', type: 'type', blob: 'blob' } },
+    {
+      noun: 'policy',
+      listAction: 'list_policies',
+      createAction: 'create_policy',
+      table: 'policies',
+      columns: { id: 'id', type: 'type', blob: 'blob' },
+    },
   );
 
 export function createConsumers({ database, sealing }: { database: Database; sealing: Sealing }): Consumers {
@@ -37,6 +43,7 @@ export function createConsumers({ database, sealing }: { database: Database; sea
     {
       noun: 'consumer',
       listAction: 'list_consumers',
+      createAction: 'create_consumer',
       table: 'oauth_consumers',
       columns: { id: 'id', description: 'description', secret: 'secret' },
     },

@@ -23,15 +23,18 @@ export interface Records<R extends Kept> {
   list(asker: ValidToken, filter: Some<R>): Promise<R[]>;
   get(asker: ValidToken, id: string): Promise<R>;
   create(asker: ValidToken, record: R): Promise<R>;
+  /** All of them or none. */
+  createAll(asker: ValidToken, records: readonly R[]): Promise<readonly R[]>;
   update(asker: ValidToken, id: string, changes: Some<Omit<R, 'id'>>): Promise<R>;
   delete(asker: ValidToken, id: string): Promise<void>;
 }
 
-type Noun = 'service' | 'endpoint' | 'region' | 'endpoint_group' | 'policy' | 'consumer';
+type Noun = 'service' | 'endpoint' | 'region' | 'endpoint_group' | 'policy' | 'consumer' | 'registered_limit' | 'limit';
 
 export interface RecordKind<R extends Kept> {
   readonly noun: Noun;
   readonly listAction: DirectoryAction;
+  readonly createAction: DirectoryAction;
   readonly table: keyof Schema;
   /** Column names by property. */
   readonly columns: { readonly [Key in keyof R & string]-?: string };
@@ -58,6 +61,17 @@ export function createRecords<R extends Kept>({ database }: { database: Database
     return record;
   }
 
+  async function createAll(asker: ValidToken, records: readonly R[]): Promise<readonly R[]> {
+    authoriseDirectory(asker, kind.createAction);
+    await database.transact(async (tx) => {
+      for (const record of records) {
+        await kind.check?.(tx, record, undefined);
+        await wording(noun, record, () => rows.insert(tx.sql, record));
+      }
+    });
+    return records;
+  }
+
   return {
     async list(asker, filter) {
       authoriseDirectory(asker, kind.listAction);
@@ -68,15 +82,10 @@ export function createRecords<R extends Kept>({ database }: { database: Database
       return existing(id);
     },
     async create(asker, record) {
-      authoriseDirectory(asker, `create_${noun}`);
-      await wording(noun, record, () =>
-        database.transact(async (tx) => {
-          await kind.check?.(tx, record, undefined);
-          await rows.insert(tx.sql, record);
-        }),
-      );
+      await createAll(asker, [record]);
       return record;
     },
+    createAll,
     async update(asker, id, changes) {
       authoriseDirectory(asker, `update_${noun}`);
       const work = async (tx: Tx) => {

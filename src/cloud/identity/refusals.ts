@@ -29,7 +29,10 @@ const spoken: Partial<Record<Noun, string>> = {
   limit: 'limit for',
 };
 
-export const couldNotFind = (noun: Noun, id: string): ProductError => notFound(`Could not find ${spoken[noun] ?? noun}: ${id}.`);
+export function couldNotFind(noun: Noun, id: string): ProductError {
+  const name = spoken[noun] ?? noun;
+  return notFound(`Could not find ${name}${name.endsWith(' for') ? '' : ':'} ${id}.`);
+}
 
 export const duplicate = (noun: Noun, name: string, domainId?: string): ProductError => {
   const where = domainId === undefined ? '' : ` at domain ID ${domainId}`;

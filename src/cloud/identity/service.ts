@@ -9,6 +9,7 @@ import { createDomainConfigs, type DomainConfigs } from './domain-config.ts';
 import { createDomains, type Domains } from './domains.ts';
 import { createGrants, type Grants } from './grants.ts';
 import { createGroups, type Groups } from './groups.ts';
+import { createLimits, type Limits } from './limits.ts';
 import { createCheckPassword, type LockoutPolicy, noLockout } from './lockout.ts';
 import { createPasswords } from './passwords.ts';
 import { type Consumers, createConsumers, createPolicies, type Policy } from './policies-and-consumers.ts';
@@ -41,6 +42,7 @@ export interface IdentityService {
   readonly domainConfigs: DomainConfigs;
   readonly policies: Records<Policy>;
   readonly consumers: Consumers;
+  readonly limits: Limits;
 }
 
 export interface IdentityDeps {
@@ -82,5 +84,6 @@ export function createIdentityService(deps: IdentityDeps): IdentityService {
     domainConfigs: createDomainConfigs({ database }),
     policies: createPolicies({ database }),
     consumers: createConsumers({ database, sealing }),
+    limits: createLimits({ database }),
   };
 }

@@ -165,3 +165,83 @@ it('keeps an application credential to its rules', async () => {
   const bad = { application_credential: { name: 'bad', access_rules: [{ service: 'identity', method: 'FETCH', path: '/v3' }] } };
   expect((await call('POST', `/users/${userId}/application_credentials`, bad)).status).toBe(400);
 });
+
+describe('limits', () => {
+  const register = (limit: object) => call('POST', '/registered_limits', { registered_limits: [limit] });
+  const limit = (asked: object) => call('POST', '/limits', { limits: [asked] });
+  const service = async (): Promise<string> =>
+    (await call('POST', '/services', { service: { type: 'compute', name: 'machines' } })).json.service.id;
+
+  it('of a project depart from what is registered for everybody', async () => {
+    const service_id = await service();
+    const resource = { service_id, resource_name: 'cores' };
+    const made = await register({ ...resource, default_limit: 20, description: 'of all' });
+    expect(made.status).toBe(201);
+    const [registered] = made.json.registered_limits;
+    expect(registered).toMatchObject({ ...resource, region_id: null, default_limit: 20, description: 'of all', id: expect.any(String) });
+    expect(registered.links.self).toMatch(`/v3/registered_limits/${registered.id}`);
+
+    const own = await limit({ ...resource, project_id: projectId, resource_limit: 5 });
+    expect(own.status).toBe(201);
+    const [mine] = own.json.limits;
+    expect(mine).toMatchObject({ ...resource, project_id: projectId, domain_id: null, resource_limit: 5, description: null });
+    expect((await call('GET', `/limits?project_id=${projectId}&resource_name=cores`)).json.limits).toEqual([mine]);
+    expect((await call('GET', `/limits/${mine.id}`)).json.limit).toEqual(mine);
+    expect((await call('PATCH', `/limits/${mine.id}`, { limit: { resource_limit: -1 } })).json.limit).toEqual({
+      ...mine,
+      resource_limit: -1,
+    });
+    expect((await call('GET', '/limits/model')).json.model.name).toBe('flat');
+
+    // What somebody departs from cannot change, or go.
+    const referred = { status: 403, json: { error: { message: expect.stringContaining('there are project limits associated with it') } } };
+    const change = { registered_limit: { default_limit: 1 } };
+    expect(await call('PATCH', `/registered_limits/${registered.id}`, change)).toMatchObject(referred);
+    expect(await call('DELETE', `/registered_limits/${registered.id}`)).toMatchObject(referred);
+    expect((await call('DELETE', `/limits/${mine.id}`)).status).toBe(204);
+    expect((await call('PATCH', `/registered_limits/${registered.id}`, change)).json.registered_limit.default_limit).toBe(1);
+    expect((await call('DELETE', `/registered_limits/${registered.id}`)).status).toBe(204);
+    expect(await call('GET', `/registered_limits/${registered.id}`)).toMatchObject({
+      status: 404,
+      json: { error: { message: `Could not find registered limit for ${registered.id}.` } },
+    });
+  });
+
+  it('are made all together or not at all', async () => {
+    const service_id = await service();
+    const first = { service_id, resource_name: 'servers', default_limit: 1 };
+    const both = await call('POST', '/registered_limits', { registered_limits: [first, { ...first, service_id: 'nobody' }] });
+    expect([both.status, both.json.error.message]).toEqual([400, expect.stringContaining('Expecting to find service_id')]);
+    expect((await call('GET', `/registered_limits?service_id=${service_id}`)).json.registered_limits).toEqual([]);
+    const twice = await call('POST', '/registered_limits', { registered_limits: [first, first] });
+    expect(twice.status).toBe(409);
+    expect((await register(first)).status).toBe(201);
+    expect((await register(first)).status).toBe(409);
+  });
+
+  it('have an owner, a resource that is registered, and a number', async () => {
+    const service_id = await service();
+    const resource = { service_id, resource_name: 'keys', resource_limit: 1 };
+    const unregistered = await limit({ ...resource, project_id: projectId });
+    expect([unregistered.status, unregistered.json.error.message]).toEqual([
+      403,
+      'Unable to create a limit that has no corresponding registered limit.',
+    ]);
+    expect((await register({ service_id, resource_name: 'keys', default_limit: 1 })).status).toBe(201);
+    for (const wrong of [
+      resource,
+      { ...resource, project_id: projectId, domain_id: 'default' },
+      { ...resource, project_id: 'nobody' },
+      { ...resource, domain_id: 'nobody' },
+      { ...resource, project_id: projectId, resource_limit: -2 },
+      { ...resource, project_id: projectId, resource_limit: '1' },
+      { ...resource, project_id: projectId, more: 1 },
+    ]) {
+      expect((await limit(wrong)).status, JSON.stringify(wrong)).toBe(400);
+    }
+    expect((await limit({ ...resource, domain_id: 'default' })).status).toBe(201);
+    expect((await limit({ ...resource, domain_id: 'default' })).status).toBe(409);
+    expect((await call('DELETE', `/services/${service_id}`)).status).toBe(204);
+    expect((await call('GET', `/limits?service_id=${service_id}`)).json.limits).toEqual([]);
+  });
+});

@@ -90,6 +90,11 @@ const paths: Readonly<Record<string, string>> = {
   endpoint: '/endpoints/{endpoint_id}',
   regions: '/regions',
   region: '/regions/{region_id}',
+  registered_limits: '/registered_limits',
+  registered_limit: '/registered_limits/{registered_limit_id}',
+  limits: '/limits',
+  limit: '/limits/{limit_id}',
+  limit_model: '/limits/model',
 };
 
 function resource(path: string): object {

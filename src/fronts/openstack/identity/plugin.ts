@@ -13,6 +13,7 @@ import { domainRoutes } from './domains.ts';
 import { endpointFilterRoutes } from './endpoint-filters.ts';
 import { grantRoutes } from './grants.ts';
 import { groupRoutes } from './groups.ts';
+import { limitRoutes } from './limits.ts';
 import { consumerRoutes, policyRoutes } from './policies-and-consumers.ts';
 import { projectTagRoutes } from './project-tags.ts';
 import { projectRoutes } from './projects.ts';
@@ -62,6 +63,7 @@ const resources = [
   endpointFilterRoutes,
   policyRoutes,
   consumerRoutes,
+  limitRoutes,
 ];
 
 const guardedRoutes =
