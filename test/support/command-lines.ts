@@ -1,6 +1,8 @@
 /** Command lines of the unmodified clients as people type them, words apart by spaces, and what they print. */
+import { afterAll } from 'vitest';
+import { type Api, signIn } from './api.ts';
 import { type CommandResult, cinder, glance, openstack } from './clients.ts';
-import type { ServiceUnderTest } from './service.ts';
+import { makeStateDir, removeStateDir, type ServiceUnderTest, startServiceUnderTest } from './service.ts';
 
 export interface CommandLines {
   /** Must succeed; what it prints as JSON. */
@@ -15,7 +17,18 @@ export interface CommandLines {
   glance(line: string): Promise<Record<string, string>[]>;
 }
 
-export function commandLines(service: ServiceUnderTest): CommandLines {
+/** The real service for the tests of one file, and command lines on it. It goes when they are over. */
+export async function cloudForCommands(): Promise<{ readonly on: CommandLines; readonly api: Api; readonly stateDir: string }> {
+  const stateDir = await makeStateDir();
+  const service = await startServiceUnderTest(stateDir);
+  afterAll(async () => {
+    await service.stop();
+    await removeStateDir(stateDir);
+  });
+  return { on: commandLines(service), api: await signIn(service), stateDir };
+}
+
+function commandLines(service: ServiceUnderTest): CommandLines {
   const told = (line: string, { code, stdout, stderr }: CommandResult): string =>
     `${line}: exit code ${code}\n${stderr}${stdout}\n${service.log().slice(-3000)}`;
   const must = async (line: string, running: Promise<CommandResult>): Promise<string> => {

@@ -1,28 +1,11 @@
-import { afterAll, beforeAll, expect, it } from 'vitest';
-import { type Api, signIn } from '../../support/api.ts';
-import { type CommandLines, commandLines } from '../../support/command-lines.ts';
+import { expect, it } from 'vitest';
+import { cloudForCommands } from '../../support/command-lines.ts';
 import { makeBackup, makeSnapshot, makeVolume, mustSettle } from '../../support/scenario.ts';
-import { makeStateDir, removeStateDir, type ServiceUnderTest, startServiceUnderTest } from '../../support/service.ts';
 
 /** Each command on backups that people use, with the unmodified clients: exit codes and fields. */
 
-let stateDir: string;
-let service: ServiceUnderTest;
-let api: Api;
-let on: CommandLines;
-let volumeId: string;
-
-beforeAll(async () => {
-  stateDir = await makeStateDir();
-  service = await startServiceUnderTest(stateDir);
-  api = await signIn(service);
-  on = commandLines(service);
-  volumeId = await makeVolume(api, {}, 'disk');
-});
-afterAll(async () => {
-  await service?.stop();
-  await removeStateDir(stateDir);
-});
+const { api, on } = await cloudForCommands();
+const volumeId = await makeVolume(api, {}, 'disk');
 
 const available = (id: string) => mustSettle(api, 'backups', id, 'available');
 

@@ -1,26 +1,10 @@
-import { afterAll, beforeAll, expect, it } from 'vitest';
-import { type Api, signIn } from '../../support/api.ts';
-import { type CommandLines, commandLines } from '../../support/command-lines.ts';
+import { expect, it } from 'vitest';
+import { cloudForCommands } from '../../support/command-lines.ts';
 import { makeVolume, mustSettle } from '../../support/scenario.ts';
-import { makeStateDir, removeStateDir, type ServiceUnderTest, startServiceUnderTest } from '../../support/service.ts';
 
 /** Transfers, attachments and types, with the unmodified clients: exit codes and fields. */
 
-let stateDir: string;
-let service: ServiceUnderTest;
-let api: Api;
-let on: CommandLines;
-
-beforeAll(async () => {
-  stateDir = await makeStateDir();
-  service = await startServiceUnderTest(stateDir);
-  api = await signIn(service);
-  on = commandLines(service);
-});
-afterAll(async () => {
-  await service?.stop();
-  await removeStateDir(stateDir);
-});
+const { api, on } = await cloudForCommands();
 
 it('volume transfer request create, list, show, accept and delete', async () => {
   const volumeId = await makeVolume(api, {}, 'gift');

@@ -1,22 +1,9 @@
-import { afterAll, beforeAll, expect, it } from 'vitest';
-import { type CommandLines, commandLines } from '../../support/command-lines.ts';
-import { makeStateDir, removeStateDir, type ServiceUnderTest, startServiceUnderTest } from '../../support/service.ts';
+import { expect, it } from 'vitest';
+import { cloudForCommands } from '../../support/command-lines.ts';
 
 /** What operators do in Identity beside users and their passwords, with the unmodified client: exit codes and fields. */
 
-let stateDir: string;
-let service: ServiceUnderTest;
-let on: CommandLines;
-
-beforeAll(async () => {
-  stateDir = await makeStateDir();
-  service = await startServiceUnderTest(stateDir);
-  on = commandLines(service);
-});
-afterAll(async () => {
-  await service?.stop();
-  await removeStateDir(stateDir);
-});
+const { on } = await cloudForCommands();
 
 it('domains, and projects below projects', async () => {
   const domain = await on.json('domain create --description words acme');

@@ -1,31 +1,16 @@
 import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, it } from 'vitest';
-import { signIn } from '../../support/api.ts';
-import { type CommandLines, commandLines } from '../../support/command-lines.ts';
+import { expect, it } from 'vitest';
+import { cloudForCommands } from '../../support/command-lines.ts';
 import { makeVolume, mustSettle } from '../../support/scenario.ts';
-import { makeStateDir, removeStateDir, type ServiceUnderTest, startServiceUnderTest } from '../../support/service.ts';
 
 /** Each command on images that people use, with the unmodified clients: exit codes, fields and bytes. */
 
 const bytes = Buffer.alloc(3 * 65_536, 'image');
 
-let stateDir: string;
-let service: ServiceUnderTest;
-let on: CommandLines;
-let file: string;
-
-beforeAll(async () => {
-  stateDir = await makeStateDir();
-  service = await startServiceUnderTest(stateDir);
-  on = commandLines(service);
-  file = join(stateDir, '..', 'image.raw');
-  await writeFile(file, bytes);
-});
-afterAll(async () => {
-  await service?.stop();
-  await removeStateDir(stateDir);
-});
+const { api, on, stateDir } = await cloudForCommands();
+const file = join(stateDir, '..', 'image.raw');
+await writeFile(file, bytes);
 
 async function savedBy(save: (path: string) => Promise<unknown>): Promise<Buffer> {
   const path = join(stateDir, '..', 'saved.raw');
@@ -90,7 +75,6 @@ it('image members', async () => {
 });
 
 it('image create --volume', async () => {
-  const api = await signIn(service);
   const volumeId = await makeVolume(api, {}, 'source');
   const asked = await on.json('image create --volume source --disk-format raw of-volume');
   expect(asked).toMatchObject({ image_name: 'of-volume', size: 1, disk_format: 'raw' });

@@ -1,26 +1,10 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type Api, signIn } from '../../support/api.ts';
-import { type CommandLines, commandLines } from '../../support/command-lines.ts';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { cloudForCommands } from '../../support/command-lines.ts';
 import { makeImage, makeSnapshot, makeVolume, mustSettle } from '../../support/scenario.ts';
-import { makeStateDir, removeStateDir, type ServiceUnderTest, startServiceUnderTest } from '../../support/service.ts';
 
 /** Each command on volumes that people use, with the unmodified clients: exit codes and fields. */
 
-let stateDir: string;
-let service: ServiceUnderTest;
-let api: Api;
-let on: CommandLines;
-
-beforeAll(async () => {
-  stateDir = await makeStateDir();
-  service = await startServiceUnderTest(stateDir);
-  api = await signIn(service);
-  on = commandLines(service);
-});
-afterAll(async () => {
-  await service?.stop();
-  await removeStateDir(stateDir);
-});
+const { api, on } = await cloudForCommands();
 
 const available = (id: string) => mustSettle(api, 'volumes', id, 'available');
 
