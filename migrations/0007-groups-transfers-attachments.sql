@@ -93,3 +93,7 @@ ALTER TABLE backups
   ADD COLUMN restore_volume_ids uuid[] NOT NULL DEFAULT '{}';
 UPDATE backups SET restore_volume_ids = ARRAY[restore_volume_id] WHERE status = 'restoring' AND restore_volume_id IS NOT NULL;
 CREATE INDEX ON backups (session) WHERE session IS NOT NULL;
+
+-- what volumes made from the snapshot are, whatever becomes of its volume
+ALTER TABLE snapshots ADD COLUMN bootable boolean NOT NULL DEFAULT false, ADD COLUMN image_metadata jsonb NOT NULL DEFAULT '{}';
+UPDATE snapshots SET bootable = volumes.bootable, image_metadata = volumes.image_metadata FROM volumes WHERE volumes.id = volume_id;

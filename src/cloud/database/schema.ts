@@ -409,6 +409,8 @@ export interface SnapshotsTable {
   metadata: DefaultedJsonColumn<StringMap>;
   point_id: string | null;
   group_snapshot_id: string | null;
+  bootable: Generated<boolean>;
+  image_metadata: DefaultedJsonColumn<StringMap>;
   created_at: DefaultedTimestamp;
   updated_at: Timestamp | null;
 }

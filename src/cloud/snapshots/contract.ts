@@ -60,9 +60,13 @@ export interface SnapshotsForBackups {
 
 /** What giving a volume away does to its snapshots, in the transaction of the request. */
 export interface SnapshotsForTransfers {
-  /** The volume's snapshots, locked. */
-  lockOf(tx: Tx, volumeId: string): Promise<Snapshot[]>;
-  giveTo(tx: Tx, volumeId: string, receiver: { readonly projectId: string; readonly userId: string }): Promise<void>;
+  /** The snapshots that the volume's own project has of it, locked. An earlier owner may have kept some. */
+  lockOf(tx: Tx, volume: Pick<Volume, 'id' | 'projectId'>): Promise<Snapshot[]>;
+  giveTo(
+    tx: Tx,
+    volume: Pick<Volume, 'id' | 'projectId'>,
+    receiver: { readonly projectId: string; readonly userId: string },
+  ): Promise<void>;
 }
 
 /** The snapshots that are parts of a group snapshot. */

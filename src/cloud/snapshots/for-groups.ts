@@ -51,7 +51,7 @@ export function createSnapshotsForGroups(deps: {
 
 export function createSnapshotsForTransfers(): SnapshotsForTransfers {
   return {
-    lockOf: (tx, volumeId) => lockSnapshotsOf(tx.sql, volumeId),
-    giveTo: (tx, volumeId, receiver) => giveSnapshotsOf(tx.sql, volumeId, receiver),
+    lockOf: async (tx, { id, projectId }) => (await lockSnapshotsOf(tx.sql, id)).filter((snapshot) => snapshot.projectId === projectId),
+    giveTo: (tx, { id, projectId }, receiver) => giveSnapshotsOf(tx.sql, id, projectId, receiver),
   };
 }

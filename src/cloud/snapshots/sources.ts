@@ -7,7 +7,7 @@ import type { SnapshotSources } from '../volumes/service.ts';
 import { lockedSnapshot, visibleSnapshot } from './access.ts';
 import { holderOf } from './create.job.ts';
 import { transitions } from './states.ts';
-import { countSnapshotsOf, deleteSnapshot, lockSnapshotsOf, move } from './store.ts';
+import { countSnapshotsOf, deleteSnapshot, lockSnapshotsOf, move, originOf } from './store.ts';
 
 export function createSnapshotSources({ disks }: { disks: Pick<DisksService, 'release'> }): SnapshotSources {
   return {
@@ -18,7 +18,8 @@ export function createSnapshotSources({ disks }: { disks: Pick<DisksService, 're
       if (snapshot.status !== 'available' || snapshot.pointId === null) {
         throw badRequest("Invalid snapshot: Originating snapshot status must be one of 'available' values");
       }
-      return { snapshotId: id, pointId: snapshot.pointId, sizeGib: snapshot.sizeGib };
+      const { pointId, sizeGib, projectId } = snapshot;
+      return { snapshotId: id, pointId, sizeGib, projectId, ...(await originOf(tx.sql, id)) };
     },
 
     countOf: (tx, volumeId) => countSnapshotsOf(tx.sql, volumeId),

@@ -62,7 +62,10 @@ export interface NewSnapshot {
   readonly groupSnapshotId?: string;
 }
 
+/** With what the volume is at this moment. */
 export async function insertSnapshot(db: Queries, snapshot: NewSnapshot): Promise<void> {
+  const ofVolume = <T>(column: 'bootable' | 'image_metadata') =>
+    sql<T>`(SELECT ${sql.ref(column)} FROM volumes WHERE id = ${snapshot.volumeId})`;
   await db
     .insertInto('snapshots')
     .values({
@@ -76,8 +79,19 @@ export async function insertSnapshot(db: Queries, snapshot: NewSnapshot): Promis
       size_gib: snapshot.sizeGib,
       metadata: json(snapshot.metadata),
       group_snapshot_id: snapshot.groupSnapshotId ?? null,
+      bootable: ofVolume<boolean>('bootable'),
+      image_metadata: ofVolume<string>('image_metadata'),
     })
     .execute();
+}
+
+/** What its volume was then. */
+export async function originOf(db: Queries, id: string): Promise<{ bootable: boolean; imageMetadata: StringMap }> {
+  return await db
+    .selectFrom('snapshots')
+    .select(['bootable', 'image_metadata as imageMetadata'])
+    .where('id', '=', id)
+    .executeTakeFirstOrThrow();
 }
 
 export interface SnapshotChanges {
@@ -133,7 +147,13 @@ export async function lockPartsOf(db: Queries, groupSnapshotId: string): Promise
   ).rows;
 }
 
-export async function giveSnapshotsOf(db: Queries, volumeId: string, receiver: { projectId: string; userId: string }): Promise<void> {
+/** Those of the giver: an earlier owner of the volume may have kept some. */
+export async function giveSnapshotsOf(
+  db: Queries,
+  volumeId: string,
+  giver: string,
+  receiver: { projectId: string; userId: string },
+): Promise<void> {
   const owner = { project_id: receiver.projectId, user_id: receiver.userId };
-  await db.updateTable('snapshots').set(owner).where('volume_id', '=', volumeId).execute();
+  await db.updateTable('snapshots').set(owner).where('volume_id', '=', volumeId).where('project_id', '=', giver).execute();
 }

@@ -89,7 +89,7 @@ async function begin(deps: TransfersDeps, tx: Tx, caller: Caller, order: Transfe
   if (volume.groupId !== null || volume.attachments.length > 0 || volume.status !== 'available') {
     throw badRequest(`Invalid volume: Invalid volume status: status must be available, and the volume neither attached nor in a group.`);
   }
-  if (!order.noSnapshots) checkSnapshots(await deps.snapshots.lockOf(tx, volume.id));
+  if (!order.noSnapshots) checkSnapshots(await deps.snapshots.lockOf(tx, volume));
   await deps.volumes.begin(tx, volume.id);
   const authKey = randomBytes(authKeyBytes).toString('hex');
   const id = newId();
@@ -124,14 +124,14 @@ async function accept(deps: TransfersDeps, tx: Tx, caller: Caller, id: string, a
   if (!timingSafeEqual(hashOf(id, authKey), transfer.keyHash)) {
     throw badRequest(`Invalid auth key: Attempt to transfer ${id} with invalid auth key.`);
   }
-  const snapshots = transfer.noSnapshots ? [] : await deps.snapshots.lockOf(tx, volume.id);
+  const snapshots = transfer.noSnapshots ? [] : await deps.snapshots.lockOf(tx, volume);
   checkSnapshots(snapshots);
   if (receiver !== volume.projectId) await deps.quotas.reserve(tx, receiver, quotaOf(volume, snapshots));
   const owner = { projectId: receiver, userId: caller.userId };
   if (!(await deps.volumes.end(tx, volume.id, owner))) {
     throw badRequest(`Invalid volume: Volume ${volume.id} must be awaiting-transfer, but its status is ${volume.status}.`);
   }
-  if (!transfer.noSnapshots) await deps.snapshots.giveTo(tx, volume.id, owner);
+  if (!transfer.noSnapshots) await deps.snapshots.giveTo(tx, volume, owner);
   await deleteTransfer(tx.sql, id);
   return transfer;
 }

@@ -136,7 +136,10 @@ async function originFromSnapshot(deps: CreateDeps, tx: Tx, caller: Caller, orde
       `Invalid input received: Volume size '${sizeGib}'GB cannot be smaller than the snapshot size ${snapshot.sizeGib}GB. They must be >= original snapshot size.`,
     );
   }
-  return { ...plain, ...inherited(volume), sizeGib, pointId: snapshot.pointId, snapshotId: snapshot.snapshotId };
+  const { bootable, imageMetadata, pointId, snapshotId } = snapshot;
+  // The type of a volume that belongs to others by now may be one that is not for everybody.
+  const volumeType = volume.projectId === snapshot.projectId ? volume.volumeType.id : null;
+  return { ...plain, bootable, imageMetadata, volumeType, sizeGib, pointId, snapshotId };
 }
 
 async function originFromVolume(tx: Tx, caller: Caller, order: CreateVolumeOrder, id: string): Promise<Origin> {

@@ -36,6 +36,10 @@ export interface SnapshotSource {
   readonly snapshotId: string;
   readonly pointId: string;
   readonly sizeGib: number;
+  readonly projectId: string;
+  /** What its volume was when it was made. */
+  readonly bootable: boolean;
+  readonly imageMetadata: StringMap;
 }
 
 export interface SnapshotSources {
