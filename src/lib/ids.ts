@@ -10,7 +10,8 @@ export function newHexId(): string {
   return randomBytes(16).toString('hex');
 }
 
-const uuidPattern = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
+/** In small letters, as `newId` writes them: PostgreSQL would take capitals for the same id, and whatever compares texts for another. */
+const uuidPattern = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 
 /** Ask before a text from outside reaches a `uuid` column: PostgreSQL answers anything else with an error, not with no rows. */
 export function isUuid(text: string): boolean {

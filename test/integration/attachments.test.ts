@@ -65,3 +65,40 @@ it('of other instances, and of a volume that may only be read, are refused witho
   await expect(attach(id, newId())).rejects.toMatchObject({ kind: 'bad-request' });
   expect((await cloud.volumes.get(ada, id)).attachments).toHaveLength(1);
 });
+
+it('of an instance are not taken from it by giving up a reservation', async () => {
+  const { id } = await cloud.volume(ada);
+  await attach(id, newId());
+  await cloud.volumes.unreserve(ada, id);
+  expect(await cloud.volumes.get(ada, id)).toMatchObject({ status: 'attaching' });
+  await expect(attach(id, newId())).rejects.toMatchObject({ kind: 'bad-request' });
+});
+
+it('that go while something else has the volume are missing when it comes back', async () => {
+  const { id } = await cloud.volume(ada);
+  const { id: source } = await cloud.volume(ada);
+  const image = await cloud.snapshot(ada, source);
+  const reserved = await cloud.volumes.attachments.create(
+    ada,
+    { volumeId: id, instanceId: newId(), mode: null, connector: null },
+    describeConnection,
+  );
+  const order = { volumeId: id, imageId: image.id, evenReserved: true };
+  await Promise.all(
+    [cloud.volumes.reimage(ada, order), cloud.volumes.attachments.remove(ada, reserved.id)].map((work) => work.catch(() => {})),
+  );
+  expect(await cloud.settledVolume(ada, id)).toMatchObject({ attachments: [] });
+  expect(['available', 'reserved']).toContain((await cloud.volumes.get(ada, id)).status);
+  await cloud.volumes.attachments.remove(ada, reserved.id).catch(() => {});
+  await expect.poll(async () => (await cloud.volumes.get(ada, id)).status, { timeout: 5_000 }).toBe('available');
+});
+
+it('of which one is detached leave the volume to the others', async () => {
+  const { id } = await cloud.volume(ada);
+  const instanceId = newId();
+  const [first, second] = [await attach(id, instanceId), await attach(id, instanceId)];
+  for (const { id: attachmentId } of [first, second]) await cloud.volumes.attachments.complete(ada, attachmentId);
+  await cloud.volumes.beginDetaching(ada, id);
+  await cloud.volumes.detach(ada, id, first.id);
+  expect(await cloud.volumes.get(ada, id)).toMatchObject({ status: 'in-use', attachments: [{ id: second.id }] });
+});

@@ -56,6 +56,20 @@ describe('points', () => {
     expect((await tree.bytesOf(volume.id))[0]).toBe(3);
   });
 
+  it('of several disks are of one moment, or are refused', async () => {
+    const [first, second] = [await makeVolume(), await makeVolume()];
+    const plan = (volume: { id: string }) => ({ volumeId: volume.id, pointId: newId(), topLayerId: newId(), holder: testHolder });
+    const together = [plan(first), plan(second)];
+    await tree.disks.freezeTogether(together);
+    // As after a crash at the very end.
+    await tree.disks.freezeTogether(together);
+    // As after a crash in the middle.
+    const [half, other] = [plan(first), plan(second)];
+    const { volumeId, ...alone } = half;
+    await tree.disks.freeze(volumeId, alone);
+    await expect(tree.disks.freezeTogether([half, other])).rejects.toThrow('different moments');
+  });
+
   it('hold everything a client had flushed before the freeze, and nothing it wrote after it', async () => {
     const volume = await makeVolume();
     const { socketPath } = await tree.disks.openExport(volume.id, { readOnly: false });

@@ -148,6 +148,12 @@ describe('what a volume shows', () => {
 });
 
 describe('the body of a creation', () => {
+  it('names a group from 3.13 on only, whatever it is before', async () => {
+    const volume = { size: 1, group_id: [newId()] };
+    await create(eve, volume, '3.12');
+    await expectFault(send(eve, 'POST', '/volumes', { volume }, '3.13'), 400, 'badRequest', /group_id/);
+  });
+
   it.each([
     [{}, /required property/],
     [{ volume: {} }, /Invalid volume size provided/],
@@ -256,6 +262,11 @@ describe('actions', () => {
     expect((await act(admin, id, { 'os-reset_status': { status: 'error' } })).status).toBe(202);
     expect((await act(admin, id, { 'os-force_delete': null })).status).toBe(202);
     expect(await settled(ada, `/volumes/${id}`, 'volume')).toBe('gone');
+  });
+
+  it('know volumes by their ids as they were written', async () => {
+    const id = await create(eve, { size: 1 });
+    await expectFault(act(eve, id.toUpperCase(), { 'os-reserve': null }), 404, 'itemNotFound', /could not be found/);
   });
 
   it('put an image on a volume that is there', async () => {

@@ -4,9 +4,9 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, describe, expect, it } from 'vitest';
 import { signIn } from '../support/api.ts';
-import { processes } from '../support/processes.ts';
+import { endProcess, processes } from '../support/processes.ts';
 import { mustBecomeQuiet } from '../support/scenario.ts';
-import { makeStateDir, removeStateDir, type ServiceUnderTest, startServiceUnderTest } from '../support/service.ts';
+import { makeStateDir, removeStateDir, startServiceUnderTest } from '../support/service.ts';
 import { createInstantsInTime } from './instants-in-time.ts';
 import { recordInstants } from './record-instants.ts';
 import { type PreparedScene, scenes } from './scenes.ts';
@@ -41,15 +41,27 @@ describe.each(scenesWithHelpers)('$name', (scene) => {
 });
 
 async function endHelpersAt(prepared: PreparedScene, stateDir: string, point: string): Promise<void> {
-  const service = await startServiceUnderTest(stateDir, { STILLPOINT_CRASH_POINT: `${point}:stop` });
-  const watch = endHelpersWhenItStandsStill(service, stateDir);
+  const watch = endHelpersWhenItStandsStill(stateDir);
+  const service = await startServiceUnderTest(stateDir, { STILLPOINT_CRASH_POINT: `${point}:stop` }, watch.begin);
   try {
     const api = await signIn(service);
     // It may fail: its disk or its bytes went away under it.
     await prepared.operate(api).catch(() => undefined);
     await mustBecomeQuiet(api);
-    await prepared.check(api);
-    await prepared.operate(api);
+    await undisturbed(() => prepared.check(api));
+    await undisturbed(() => prepared.operate(api));
+
+    /** The instant may come only now: who reads a disk whose server is killed fails, and finds every byte the next time. */
+    async function undisturbed(work: () => Promise<void>): Promise<void> {
+      const before = watch.ended();
+      try {
+        await work();
+      } catch (error) {
+        if (watch.ended() === before) throw error;
+        await mustBecomeQuiet(api);
+        await work();
+      }
+    }
   } catch (error) {
     throw new Error(`helpers ended at ${point}: ${error instanceof Error ? error.message : String(error)}\n${service.log().slice(-3000)}`, {
       cause: error,
@@ -61,36 +73,43 @@ async function endHelpersAt(prepared: PreparedScene, stateDir: string, point: st
   }
 }
 
-/** The instant may come long after the request, when the housekeeping gets to it; or never, when it has nothing to do this time. */
-function endHelpersWhenItStandsStill(service: ServiceUnderTest, stateDir: string): { stop(): Promise<number> } {
+/**
+ * The instant may come before the service is ready, when an earlier one left something to its housekeeping; long after the request, when the
+ * housekeeping gets to it; or never, when it has nothing to do this time.
+ */
+function endHelpersWhenItStandsStill(stateDir: string): { begin(processId: number): void; ended(): number; stop(): Promise<number> } {
   let isWatching = true;
-  const watching = (async () => {
-    let ended = 0;
+  let ended = 0;
+  let watching: Promise<void> | undefined;
+  async function watch(processId: number): Promise<void> {
     while (isWatching) {
-      const stat = await readFile(`/proc/${service.processId}/stat`, 'latin1').catch(() => 'ended');
+      const stat = await readFile(`/proc/${processId}/stat`, 'latin1').catch(() => 'ended');
       if (/\) T /.test(stat)) {
-        ended += await endHelpers(service, stateDir);
-        process.kill(service.processId, 'SIGCONT');
+        ended += await endHelpers(processId, stateDir);
+        process.kill(processId, 'SIGCONT');
       }
       await sleep(5);
     }
-    return ended;
-  })();
+  }
   return {
+    begin(processId) {
+      watching = watch(processId);
+    },
+    ended: () => ended,
     async stop() {
       isWatching = false;
-      return await watching;
+      await watching;
+      return ended;
     },
   };
 }
 
 /** Returns how many there were. */
-async function endHelpers(service: ServiceUnderTest, stateDir: string): Promise<number> {
+async function endHelpers(processId: number, stateDir: string): Promise<number> {
   const helpers = (await processes()).filter(
     ({ parentId, commandLine }) =>
       (/^[^\0]*qemu-storage-daemon\0/.test(commandLine) && commandLine.includes(stateDir)) ||
-      (parentId === service.processId && commandLine.includes('data-mover')),
+      (parentId === processId && commandLine.includes('data-mover')),
   );
-  for (const { id } of helpers) process.kill(id, 'SIGKILL');
-  return helpers.length;
+  return helpers.filter(({ id }) => endProcess(id)).length;
 }

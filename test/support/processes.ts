@@ -18,3 +18,14 @@ export async function processes(): Promise<Process[]> {
     })),
   );
 }
+
+/** SIGKILL. False: it ended by itself since it was found. */
+export function endProcess(id: number): boolean {
+  try {
+    process.kill(id, 'SIGKILL');
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ESRCH') return false;
+    throw error;
+  }
+}

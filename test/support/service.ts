@@ -38,12 +38,18 @@ export async function makeStateDir(): Promise<string> {
   return stateDir;
 }
 
-export async function startServiceUnderTest(stateDir: string, environment: Record<string, string> = {}): Promise<ServiceUnderTest> {
+/** `whenSpawned` hears of the process before it is ready: it may be told to stand still at an instant of its start. */
+export async function startServiceUnderTest(
+  stateDir: string,
+  environment: Record<string, string> = {},
+  whenSpawned?: (processId: number) => void,
+): Promise<ServiceUnderTest> {
   const startedAt = performance.now();
   const child = spawn(process.execPath, [...serviceOptions, cli, 'serve'], {
     env: { ...serviceEnvironment, ...process.env, STILLPOINT_STATE_DIR: stateDir, STILLPOINT_LISTEN: '127.0.0.1:0', ...environment },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
+  if (child.pid !== undefined) whenSpawned?.(child.pid);
   let log = '';
   child.stderr.setEncoding('utf8').on('data', (text: string) => {
     log += text;
@@ -77,7 +83,10 @@ export async function startServiceUnderTest(stateDir: string, environment: Recor
 
 function readyLine(child: ChildProcess, ended: Promise<string>, log: () => string, onLine: (line: string) => void): Promise<string> {
   return new Promise((done, fail) => {
-    const timer = setTimeout(() => fail(new Error(`the service was not ready in time:\n${log()}`)), readyTimeoutMs);
+    const timer = setTimeout(() => {
+      child.kill('SIGKILL');
+      fail(new Error(`the service was not ready in time:\n${log()}`));
+    }, readyTimeoutMs);
     void ended.then((how) => {
       clearTimeout(timer);
       fail(new Error(`the service ended (${how}) before it was ready:\n${log()}`));
@@ -106,13 +115,16 @@ async function endPostgres(stateDir: string): Promise<void> {
   if (!(processId > 1)) return;
   try {
     process.kill(processId, 'SIGINT');
-    while (true) {
-      await sleep(20);
-      process.kill(processId, 0);
-    }
+    while (await isRunning(processId)) await sleep(20);
   } catch {
     // It is gone.
   }
+}
+
+/** One that has ended, and whose parent has not asked for its end yet, does not run any more. */
+async function isRunning(processId: number): Promise<boolean> {
+  const stat = await readFile(`/proc/${processId}/stat`, 'latin1').catch(() => undefined);
+  return stat !== undefined && !/\) Z /.test(stat);
 }
 
 /** Storage daemons carry their state directory in their command line: only those of this one are ended. */

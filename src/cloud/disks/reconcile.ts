@@ -208,7 +208,7 @@ async function listStored(inventory: LayerInventory): Promise<{ layers: StoredLa
 }
 
 /** As we write ids: no layer of ours is called otherwise, whatever its name looks like. */
-const isOurs = (id: string): boolean => isUuid(id) && id === id.toLowerCase();
+const isOurs = (id: string): boolean => isUuid(id);
 
 function tell(log: Log, { findings, looked, trash, tookMs, unlisted }: DiskReport): void {
   for (const { kind, subject, severity, detail, advice, commands, done, isRepaired } of findings) {

@@ -78,6 +78,8 @@ export function createDisksService(deps: DisksDeps): RunningDisks {
           for (const plan of plans) if (await freezeDisk(deps, sql, plan.volumeId, plan)) made.push(plan.pointId);
         },
       );
+      // The process died among them, and clients went on writing: what is frozen only now is of another moment.
+      if (made.length > 0 && made.length < plans.length) throw new Error('the volumes were frozen at different moments');
       for (const pointId of made) journals.computeSoon(pointId);
     },
     createBase: (plan, write) => createBase(written, plan, write),

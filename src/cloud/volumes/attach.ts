@@ -14,6 +14,7 @@ import { authorise } from '../identity/policy.ts';
 import { lockedVolume, visibleVolume } from './access.ts';
 import { attachmentsOf, deleteAttachments, insertAttachment } from './attachment-store.ts';
 import type { Volume, VolumeAttachment } from './contract.ts';
+import { followAttachments } from './follow-attachments.ts';
 import { exportName } from './sizes.ts';
 import { transitions } from './states.ts';
 import { move, setStatus } from './store.ts';
@@ -56,12 +57,12 @@ export function createAttaching(deps: { database: Database; disks: Pick<DisksSer
     const attachment = chosenAttachment(volume, attachmentId);
     const isLast = volume.attachments.length <= 1;
     if (isLast) await disks.closeExport(volume.id);
-    const isDone = await locked(caller, volume.id, async (tx) => {
-      const becomesFree = (await attachmentsOf(tx.sql, volume.id)).every(({ id }) => id === attachment?.id);
+    const isDone = await locked(caller, volume.id, async (tx, now) => {
+      const others = (await attachmentsOf(tx.sql, volume.id)).filter(({ id }) => id !== attachment?.id);
       // The others went meanwhile, each taking this one for somebody who still needs the server.
-      if (becomesFree && !isLast) return false;
+      if (others.length === 0 && !isLast) return false;
       if (attachment !== undefined) await deleteAttachments(tx.sql, volume.id, attachment.id);
-      if (becomesFree) await move(tx.sql, volume.id, 'detached', { previousStatus: null });
+      await followAttachments(tx, now, others);
       return true;
     });
     if (!isDone) await detachFrom(caller, await visibleVolume(database, caller, volume.id, 'volume:attach'), attachmentId);
@@ -78,7 +79,8 @@ export function createAttaching(deps: { database: Database; disks: Pick<DisksSer
     },
     async unreserve(caller, id) {
       await locked(caller, id, async (tx) => {
-        await move(tx.sql, id, 'unreserved', { previousStatus: null });
+        // Of what attachments hold, it is they that let go.
+        if ((await attachmentsOf(tx.sql, id)).length === 0) await move(tx.sql, id, 'unreserved', { previousStatus: null });
       });
     },
     async attach(caller, id, order) {

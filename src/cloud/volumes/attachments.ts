@@ -23,9 +23,10 @@ import {
   updateAttachment,
 } from './attachment-store.ts';
 import type { Attachment, AttachmentColumn, Volume } from './contract.ts';
+import { followAttachments } from './follow-attachments.ts';
 import { exportName } from './sizes.ts';
 import { can } from './states.ts';
-import { move, type Queries, updateVolume } from './store.ts';
+import { move, type Queries } from './store.ts';
 
 /** What a client says of itself; the names are the wire's. */
 export interface Connector {
@@ -119,9 +120,13 @@ export function createAttachments(deps: {
     },
     connect,
     complete: (caller, id) =>
-      locked(caller, id, async (tx, { id: volumeId }) => {
+      locked(caller, id, async (tx, volume) => {
+        // An image is being put on it, which counts on nobody having it open.
+        if (volume.status === 'downloading') {
+          throw badRequest(`Invalid volume: Volume ${volume.id} cannot be attached while its status is ${volume.status}.`);
+        }
         await updateAttachment(tx.sql, id, { status: 'attached' });
-        await move(tx.sql, volumeId, 'attachmentCompleted', { previousStatus: null });
+        await followAttachments(tx, volume, await attachmentsOf(tx.sql, volume.id));
       }),
     async remove(caller, id) {
       const { volumeId } = await visible(caller, id, 'volume:attach');
@@ -135,7 +140,7 @@ export function createAttachments(deps: {
           // The others went meanwhile, each taking this one for somebody who still needs the server.
           if (others.length === 0 && !isLast) return undefined;
           await deleteAttachments(tx.sql, volumeId, id);
-          await follow(tx, volume, others);
+          await followAttachments(tx, volume, others);
           return others;
         });
         if (left !== undefined) return left;
@@ -187,15 +192,4 @@ async function beginConnect(
 
 function checkMode(volume: Volume, mode: 'rw' | 'ro' | null): void {
   if (volume.readonly && mode === 'rw') throw badRequest(`Invalid volume: Invalid attaching mode 'rw' for volume ${volume.id}.`);
-}
-
-/** The volume is what the furthest of its attachments is. While a backup or an upload has it, that is where it goes back to. */
-async function follow(tx: Tx, volume: Volume, left: readonly Attachment[]): Promise<void> {
-  const has = (status: Attachment['status']): boolean => left.some((attachment) => attachment.status === status);
-  if (has('attached')) await move(tx.sql, volume.id, 'attachedRemains', { previousStatus: null });
-  else if (has('attaching')) await move(tx.sql, volume.id, 'attachingRemains', { previousStatus: null });
-  else if (has('reserved')) await move(tx.sql, volume.id, 'reservedRemains', { previousStatus: null });
-  else if (!(await move(tx.sql, volume.id, 'detached', { previousStatus: null })) && volume.previousStatus === 'in-use') {
-    await updateVolume(tx.sql, volume.id, { previousStatus: 'available' });
-  }
 }

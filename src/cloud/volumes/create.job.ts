@@ -96,10 +96,12 @@ async function makeDisk({ database, disks }: CreateJobDeps, context: Context): P
 
 /** Only a disk that nobody can use yet is dropped: the answer to a commit may be lost, and then the volume is available. */
 async function dropUnfinished({ database, disks }: CreateJobDeps, context: Context): Promise<void> {
-  const { volumeId } = context.input;
+  const { volumeId, topLayerId } = context.input;
   await move(database.sql, volumeId, 'createFailed');
   const volume = await findVolume(database.sql, volumeId);
-  if (volume?.status === 'error') await context.effect('drop', () => disks.dropDisk(volumeId));
+  // Somebody may have put an image on it as soon as it showed its error.
+  const isOurs = volume?.topLayerId === null || volume?.topLayerId === topLayerId;
+  if (volume?.status === 'error' && isOurs) await context.effect('drop', () => disks.dropDisk(volumeId));
 }
 
 async function finish({ database, disks }: CreateJobDeps, context: Context): Promise<undefined> {

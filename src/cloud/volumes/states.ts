@@ -61,7 +61,6 @@ export const transitions = {
   /** The steps of an attachment that is a thing of its own; see attachments.ts. */
   attachmentReserved: { from: ['available'], to: 'reserved' },
   attachmentConnecting: { from: ['reserved', 'attaching'], to: 'attaching' },
-  attachmentCompleted: { from: ['reserved', 'attaching', 'in-use'], to: 'in-use' },
   attachedRemains: { from: ['in-use', 'detaching', 'attaching', 'reserved'], to: 'in-use' },
   attachingRemains: { from: ['in-use', 'detaching', 'attaching', 'reserved'], to: 'attaching' },
   reservedRemains: { from: ['in-use', 'detaching', 'attaching', 'reserved'], to: 'reserved' },

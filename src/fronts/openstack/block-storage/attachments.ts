@@ -96,7 +96,9 @@ const hasSome = <T extends object>(connector: T | null): connector is T => conne
 function connectorOf(given: { host?: string | null; mountpoint?: string | null; mode?: unknown }): Connector {
   const { host = null, mountpoint = null, mode: wanted = null } = given;
   if (wanted !== null && wanted !== 'rw' && wanted !== 'ro') {
-    throw badRequest(`Invalid input received: Invalid attaching mode '${String(wanted)}' in the connector.`);
+    throw badRequest(
+      `Invalid input received: Invalid attaching mode '${typeof wanted === 'string' ? wanted : JSON.stringify(wanted)}' in the connector.`,
+    );
   }
   return { host, mountpoint, mode: wanted };
 }

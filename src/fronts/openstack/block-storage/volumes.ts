@@ -3,6 +3,7 @@ import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { type CreateVolumeOrder, type Volume, volumeColumns } from '../../../cloud/volumes/contract.ts';
 import { badRequest, notFound } from '../../../lib/errors.ts';
 import { parseBody, parseBoolean, stripped } from '../shared/body.ts';
+import type { Microversion } from '../shared/microversion.ts';
 import { nextLinks, queryOf, queryValue } from '../shared/paging.ts';
 import type { BlockStorageFront } from './context.ts';
 import { type ListRules, parseList } from './list-query.ts';
@@ -62,7 +63,7 @@ export function registerVolumeRoutes(app: FastifyInstance, front: BlockStorageFr
   });
 
   async function create({ caller, microversion }: FastifyRequest, asked: CreateVolumeBody['volume']): Promise<Volume> {
-    const order = createOrder(asked);
+    const order = createOrder(asked, microversion);
     // Below 3.47 it is one of the many things that clients send without a meaning.
     const backupId = microversion.atLeast(3, 47) ? asked.backup_id : null;
     if (!backupId) return await volumes.create(caller, order);
@@ -107,7 +108,7 @@ export function registerVolumeRoutes(app: FastifyInstance, front: BlockStorageFr
   });
 }
 
-function createOrder(asked: CreateVolumeBody['volume']): CreateVolumeOrder {
+function createOrder(asked: CreateVolumeBody['volume'], microversion: Microversion): CreateVolumeOrder {
   if (parseBoolean(asked.multiattach) === true) {
     throw badRequest('Invalid input received: multiattach is a property of volume types, and no type has it.');
   }
@@ -119,7 +120,8 @@ function createOrder(asked: CreateVolumeBody['volume']): CreateVolumeOrder {
     volumeType: asked.volume_type || null,
     availabilityZone: asked.availability_zone || null,
     metadata: Object.fromEntries(pairs),
-    groupId: asked.group_id || null,
+    // Before, nobody looks at it, or at what it is.
+    groupId: (microversion.atLeast(3, 13) && asked.group_id) || null,
     source: sourceOf(asked),
   };
 }
