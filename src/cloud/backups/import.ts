@@ -1,6 +1,6 @@
 /** The request to import the record of a backup: form, id and quota are checked here, the bytes by the saga that it starts. */
 import { badRequest } from '../../lib/errors.ts';
-import type { Tx } from '../database/service.ts';
+import { isUniqueViolation, type Tx } from '../database/service.ts';
 import type { Placement } from '../hosts/service.ts';
 import type { Caller } from '../identity/caller.ts';
 import type { Jobs } from '../jobs/service.ts';
@@ -16,6 +16,8 @@ export interface ImportDeps {
   readonly availabilityZone: string;
 }
 
+const alreadyThere = () => badRequest('Invalid backup: Backup already exists in database.');
+
 /** Of which volume an imported backup is, until its record has been believed. */
 const noVolume = '00000000-0000-0000-0000-000000000000';
 
@@ -30,7 +32,7 @@ export async function beginImport(
   const { projectId, requestId } = caller;
   await deps.placement.requireBackups(tx.sql);
   await deps.quotas.reserve(tx, projectId, { backups: 1, backup_gigabytes: content.sizeGib });
-  if ((await findBackup(tx.sql, content.id)) !== undefined) throw badRequest('Invalid backup: Backup already exists in database.');
+  if ((await findBackup(tx.sql, content.id)) !== undefined) throw alreadyThere();
   const createdAt = await databaseTime(tx.sql);
   const { id, name, description, sizeGib, container, metadata, objectCount, place } = content;
   await insertBackup(tx.sql, {
@@ -51,6 +53,9 @@ export async function beginImport(
     createdAt,
     repositoryId: null,
     objectCount,
+  }).catch((error: unknown) => {
+    // Somebody else imports it right now.
+    throw isUniqueViolation(error) ? alreadyThere() : error;
   });
   const { volumeId, parentId, snapshotId, dataTimestamp } = content;
   const input: ImportInput = { backupId: id, service, sizeGib, volumeId, parentId, snapshotId, dataTimestamp, place: place ?? null };

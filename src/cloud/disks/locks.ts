@@ -33,22 +33,19 @@ export function createVolumeLocks(database: Database): VolumeLocks {
   const queues = new Map<string, Promise<void>>();
   let tidying = false;
 
-  async function inQueue<T>(volumeId: string, work: () => Promise<T>): Promise<T> {
-    const before = queues.get(volumeId);
+  /** Enters all queues at once, so that nobody comes in between, and no two wait for each other. */
+  async function inQueues<T>(volumeIds: readonly string[], work: () => Promise<T>): Promise<T> {
+    const before = volumeIds.map((id) => queues.get(id));
     const { promise: mine, resolve: leave } = Promise.withResolvers<void>();
-    queues.set(volumeId, mine);
+    for (const id of volumeIds) queues.set(id, mine);
     try {
-      await before;
+      await Promise.all(before);
       return await work();
     } finally {
       leave();
-      if (queues.get(volumeId) === mine) queues.delete(volumeId);
+      for (const id of volumeIds) if (queues.get(id) === mine) queues.delete(id);
     }
   }
-
-  /** The queues one inside the other, in the order of the ids. */
-  const inQueues = <T>([first, ...others]: readonly string[], work: () => Promise<T>): Promise<T> =>
-    first === undefined ? work() : inQueue(first, () => inQueues(others, work));
 
   const lockedAll = async <T>(sql: Sql, [first, ...others]: readonly string[], work: () => Promise<T>): Promise<T> => {
     if (first === undefined) return await work();
@@ -62,10 +59,10 @@ export function createVolumeLocks(database: Database): VolumeLocks {
       return inQueues(ids, () => database.sql.connection().execute((sql) => lockedAll(sql, ids, () => work(sql))));
     },
     withVolume: (volumeId, work) =>
-      inQueue(volumeId, () => database.sql.connection().execute((sql) => lockedAll(sql, [volumeId], () => work(sql)))),
+      inQueues([volumeId], () => database.sql.connection().execute((sql) => lockedAll(sql, [volumeId], () => work(sql)))),
     async tryWithVolume(volumeId, work) {
       if (queues.has(volumeId)) return undefined;
-      return await inQueue(volumeId, () =>
+      return await inQueues([volumeId], () =>
         database.sql.connection().execute((sql) => tryLocked(sql, volumeLockClass, volumeId, () => work(sql))),
       );
     },

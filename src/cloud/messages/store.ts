@@ -34,7 +34,9 @@ export async function findMessage(db: Queries, id: string): Promise<MessageRow |
 
 export async function listMessages(db: Queries, list: ListQuery<MessageColumn>): Promise<MessageRow[]> {
   const { page } = listSql('messages', messageColumns, list);
-  return (await sql<MessageRow>`WITH messages AS (SELECT * FROM ${living}) SELECT ${fields} FROM messages ${page}`.execute(db)).rows;
+  return (
+    await sql<MessageRow>`WITH messages AS NOT MATERIALIZED (SELECT * FROM ${living}) SELECT ${fields} FROM messages ${page}`.execute(db)
+  ).rows;
 }
 
 export async function deleteMessage(db: Queries, id: string): Promise<void> {
