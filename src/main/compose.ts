@@ -97,6 +97,7 @@ export async function composeCloud({ config, paths, database, connection, ballas
   const snapshots = createSnapshotsService({ database, jobs, quotas, disks, volumes: volumes.forSnapshots });
   const transfers = createTransfersService({ database, quotas, volumes: volumes.forTransfers, snapshots: snapshots.forTransfers });
   const groups = createGroupsService({
+    placement: hosts.placement,
     database,
     jobs,
     quotas,

@@ -1,6 +1,7 @@
 /**
  * Creating a group from another one, or from a group snapshot: each member starts from a point, and no bytes are copied.
  *
+ *   schedule the backend takes new volumes; else all of it is in error
  *   freeze   only from a group: what its volumes hold at one moment becomes hidden points, held for the new group
  *   disks    the members' top layers are made on the points
  *   finish   one transaction: all members and the group are available; the holds end, for the layers keep the points from now on
@@ -10,6 +11,7 @@
  */
 import type { Database } from '../database/service.ts';
 import type { DisksService } from '../disks/service.ts';
+import type { Placement } from '../hosts/service.ts';
 import type { SagaDefinition, StepContext } from '../jobs/saga.ts';
 import type { VolumesForGroups } from '../volumes/service.ts';
 import { moveGroup } from './store.ts';
@@ -32,6 +34,7 @@ export interface CreateJobDeps {
   readonly database: Database;
   readonly disks: Pick<DisksService, 'freezeTogether' | 'createDisk' | 'dropDisk' | 'release'>;
   readonly volumes: Pick<VolumesForGroups, 'endCopy' | 'lockMembers'>;
+  readonly placement: Pick<Placement, 'takesVolume'>;
 }
 
 type Context = StepContext<CreateInput>;
@@ -42,6 +45,7 @@ export function createGroupSaga(deps: CreateJobDeps): SagaDefinition<CreateInput
   return {
     kind: createKind,
     steps: [
+      { name: 'schedule', run: () => schedule(deps), undo: { notNeeded: 'It only looks.' } },
       { name: 'freeze', run: (context) => freeze(deps, context), undo: (context) => endHolds(deps, context) },
       { name: 'disks', run: (context) => makeDisks(deps, context), undo: (context) => dropUnfinished(deps, context) },
       { name: 'finish', run: (context) => finish(deps, context), undo: { notNeeded: 'It is one transaction, and the last step.' } },
@@ -51,6 +55,11 @@ export function createGroupSaga(deps: CreateJobDeps): SagaDefinition<CreateInput
       await fail(deps, context);
     },
   };
+}
+
+/** Their types are those of volumes that are there; whether the backend takes new ones at all is the operator's word. */
+async function schedule({ database, placement }: CreateJobDeps): Promise<undefined> {
+  if (!(await placement.takesVolume(database.sql, {}))) throw new Error('No valid backend was found. No weighed backends available');
 }
 
 async function freeze({ disks }: CreateJobDeps, context: Context): Promise<undefined> {

@@ -4,6 +4,7 @@ import { newId } from '../../lib/ids.ts';
 import type { ListQuery } from '../database/lists.ts';
 import type { Database, Tx } from '../database/service.ts';
 import type { DisksService } from '../disks/service.ts';
+import type { Placement } from '../hosts/service.ts';
 import type { Caller } from '../identity/caller.ts';
 import { authorise, projectOfList } from '../identity/policy.ts';
 import type { Jobs } from '../jobs/service.ts';
@@ -77,6 +78,7 @@ export interface GroupsDeps extends GroupChangesDeps {
   readonly database: Database;
   readonly jobs: Jobs;
   readonly disks: DisksService;
+  readonly placement: Placement;
 }
 
 /** Also defines the sagas of groups, so it comes before `jobs.startWorking`. */
