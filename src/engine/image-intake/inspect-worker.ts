@@ -4,7 +4,7 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { dataBytesOf, openLayer } from '../disk/load-layer.ts';
 import { parseQcow2Header, Qcow2Error, type Qcow2Header, qcow2HeaderBytesWanted } from '../disk/qcow2-header.ts';
 import type { DiskKind } from './disk-kind.ts';
-import { type DiskFacts, type ImageReader, ImageRefusal, openImage, refuseUnless } from './formats/image-reader.ts';
+import { type DiskFacts, type ImageReader, ImageRefusal, openImage, refuseLarger } from './formats/image-reader.ts';
 import { refuseOtherFormats } from './formats/signatures.ts';
 import { inspectVdi } from './formats/vdi.ts';
 import { inspectVhdx } from './formats/vhdx.ts';
@@ -27,8 +27,7 @@ function report(): InspectionReport {
   try {
     refuseOtherFormats(file, order.kind);
     const facts = inspectAs(order.kind, file);
-    const { virtualBytes } = facts;
-    refuseUnless(virtualBytes <= order.virtualBytesMax, `the disk of ${virtualBytes} bytes is larger than ${order.virtualBytesMax} bytes`);
+    refuseLarger(facts.virtualBytes, order.virtualBytesMax);
     return facts;
   } catch (error) {
     if (error instanceof Qcow2Error || error instanceof ImageRefusal) return { refusal: error.message };
@@ -47,13 +46,13 @@ function inspectAs(kind: DiskKind, file: ImageReader): { virtualBytes: number; d
     case 'qcow2':
       return inspectQcow2(file);
     case 'vmdk':
-      return inspectVmdk(file);
+      return inspectVmdk(file, order.virtualBytesMax);
     case 'vpc':
-      return inspectVpc(file);
+      return inspectVpc(file, order.virtualBytesMax);
     case 'vhdx':
-      return inspectVhdx(file);
+      return inspectVhdx(file, order.virtualBytesMax);
     case 'vdi':
-      return inspectVdi(file);
+      return inspectVdi(file, order.virtualBytesMax);
   }
 }
 
@@ -61,6 +60,7 @@ function inspectQcow2(file: ImageReader): DiskFacts {
   const header = parseQcow2Header(file.start(qcow2HeaderBytesWanted), file.sizeBytes);
   const refusal = refusalOf(header);
   if (refusal !== undefined) throw new ImageRefusal(refusal);
+  refuseLarger(header.sizeBytes, order.virtualBytesMax);
   const layer = openLayer({ path: order.path, format: 'qcow2' });
   try {
     return { virtualBytes: layer.sizeBytes, dataBytesMax: dataBytesOf(layer) };
@@ -75,8 +75,5 @@ function refusalOf(header: Qcow2Header): string | undefined {
   if (header.hasExternalDataFile) return 'the qcow2 file keeps its data in another file';
   if (header.encrypted) return 'the qcow2 file is encrypted';
   if (header.snapshotCount > 0) return 'the qcow2 file has internal snapshots';
-  // Before its tables are read, which a lie about its size makes large.
-  if (header.sizeBytes > order.virtualBytesMax)
-    return `the disk of ${header.sizeBytes} bytes is larger than ${order.virtualBytesMax} bytes`;
   return undefined;
 }

@@ -53,6 +53,12 @@ test.each([
   expect(dataBytesMax).toBe(192 * 1024);
 });
 
+test('an inspection that takes too long is a refusal', async () => {
+  create('64M');
+  const inspection = inspectImage(image, 'qcow2', { virtualBytesMax: 2 ** 44, signal: new AbortController().signal, patienceMs: 1 });
+  expect(await refusal(inspection)).toContain('takes too long');
+});
+
 test('compressed data counts by what it unpacks to', async () => {
   const raw = join(folder, 'disk.raw');
   writeFileSync(raw, Buffer.alloc(8 * mib, 'abc'));

@@ -20,9 +20,13 @@ export interface InspectedImage {
 export interface InspectionOptions {
   readonly virtualBytesMax: number;
   readonly signal: AbortSignal;
+  /** For tests. */
+  readonly patienceMs?: number;
 }
 
 const threadMemoryMib = 512;
+/** The tables of the largest disks are some GiB, which take a minute. */
+const patienceMsUsual = 10 * 60_000;
 
 /** Rejects with a bad-request `ProductError` that names the reason. */
 export async function inspectImage(path: string, kind: DiskKind, options: InspectionOptions): Promise<InspectedImage> {
@@ -33,7 +37,7 @@ export async function inspectImage(path: string, kind: DiskKind, options: Inspec
     resourceLimits: { maxOldGenerationSizeMb: threadMemoryMib },
   });
   try {
-    const report = await reportOf(worker, options.signal);
+    const report = await reportOf(worker, options);
     if ('refusal' in report) throw notAcceptable(report.refusal);
     return report;
   } finally {
@@ -41,8 +45,9 @@ export async function inspectImage(path: string, kind: DiskKind, options: Inspec
   }
 }
 
-function reportOf(worker: Worker, signal: AbortSignal): Promise<InspectionReport> {
+function reportOf(worker: Worker, { signal, patienceMs = patienceMsUsual }: InspectionOptions): Promise<InspectionReport> {
   return new Promise((resolve, reject) => {
+    const patience = setTimeout(() => reject(notAcceptable('reading its tables takes too long')), patienceMs);
     const giveUp = (): void => reject(signal.reason);
     signal.addEventListener('abort', giveUp, { once: true });
     worker.once('message', resolve);
@@ -51,6 +56,7 @@ function reportOf(worker: Worker, signal: AbortSignal): Promise<InspectionReport
       reject(error.code === 'ERR_WORKER_OUT_OF_MEMORY' ? notAcceptable('its tables are too large', error) : error);
     });
     worker.once('exit', () => {
+      clearTimeout(patience);
       signal.removeEventListener('abort', giveUp);
       reject(new Error('the inspecting thread ended without a report'));
     });

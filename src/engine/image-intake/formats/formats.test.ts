@@ -151,6 +151,39 @@ test('a sparse vmdk whose descriptor names another file is refused', async () =>
   }
 });
 
+test('a line of a descriptor that nobody writes is refused at once', async () => {
+  // Long enough for a pattern that looks at each pair of spaces, let alone three.
+  for (const spaces of [900, 9000]) {
+    redescribe((text) => `${text}a=${' '.repeat(spaces)}"b"c\n`);
+    expect(await refusal('vmdk')).toContain('its descriptor has a line that is');
+  }
+  redescribe((text) => `${text}ddb.comment = "with spaces"  \nddb.plain = 7\n`);
+  expect((await inspect('vmdk')).virtualBytes).toBe(diskBytes);
+});
+
+test('a disk that is too large is refused before its tables are looked at', async () => {
+  // What the tables say would be a refusal of its own.
+  make('vmdk', 'subformat=monolithicSparse');
+  poke(Number(readFileSync(image).readBigUInt64LE(56)) * 512, Buffer.from([255, 255, 255, 255]));
+  expect(await refusal('vmdk')).toContain('cut short');
+  await expect(inspect('vmdk', 16 * mib)).rejects.toThrow('larger than');
+  make('vmdk', 'subformat=monolithicSparse');
+  // With the smallest grains, more tables than QEMU opens.
+  const header = Buffer.alloc(16);
+  header.writeBigUInt64LE(2n ** 38n, 0);
+  header.writeBigUInt64LE(8n, 8);
+  poke(12, header);
+  await expect(inspect('vmdk', 2 ** 50)).rejects.toThrow('directory is too large');
+});
+
+test('files whose end is a matter of rounding are refused', async () => {
+  for (const [kind, options] of known.filter(([one]) => one === 'vmdk' || one === 'vpc')) {
+    make(kind, options);
+    truncateSync(image, statSync(image).size + 100);
+    expect(await refusal(kind), options).toContain('no multiple of 512');
+  }
+});
+
 test('a sparse vmdk without a capacity is refused: its descriptor alone would count', async () => {
   redescribe((text) => text.replace(/RW \d+ SPARSE "[^"]+"/, 'RW 1 FLAT "/etc/passwd" 0'));
   poke(12, Buffer.alloc(8));

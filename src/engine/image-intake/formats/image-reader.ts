@@ -62,6 +62,16 @@ export function refuseUnless(condition: boolean, reason: string): asserts condit
   if (!condition) throw new ImageRefusal(reason);
 }
 
+/** Asked before the tables are read: a lie about the size of the disk makes them large. */
+export function refuseLarger(virtualBytes: number, virtualBytesMax: number): void {
+  refuseUnless(virtualBytes <= virtualBytesMax, `the disk of ${virtualBytes} bytes is larger than ${virtualBytesMax} bytes`);
+}
+
+/** Of files whose end is told by their length: QEMU rounds that up to whole sectors, and would find another end than we do. */
+export function refuseOddLength(file: ImageReader): void {
+  refuseUnless(file.sizeBytes % 512 === 0, 'its length is no multiple of 512 bytes: the file is cut short');
+}
+
 export const isPowerOfTwo = (value: number): boolean => value > 0 && Number.isInteger(Math.log2(value));
 
 const tablePieceBytes = 1024 * 1024;

@@ -1,5 +1,5 @@
 /** VDI, dynamic and static. A differencing image names its parent by a number, which other programs look up. */
-import { type DiskFacts, eachEntry, type ImageReader, number64, refuseUnless } from './image-reader.ts';
+import { type DiskFacts, eachEntry, type ImageReader, number64, refuseLarger, refuseUnless } from './image-reader.ts';
 
 const headerBytes = 512;
 const signature = 0xbeda107f;
@@ -10,7 +10,7 @@ const blockBytes = 1024 * 1024;
 const noBlock = 0xffff_fffe;
 const links = { from: 0x1a8, to: 0x1c8 } as const;
 
-export function inspectVdi(file: ImageReader): DiskFacts {
+export function inspectVdi(file: ImageReader, virtualBytesMax: number): DiskFacts {
   const header = file.read(0, headerBytes);
   refuseUnless(header.readUInt32LE(0x40) === signature, 'it is no vdi file');
   refuseUnless(header.readUInt32LE(0x44) === version, 'its vdi version is unknown');
@@ -22,6 +22,7 @@ export function inspectVdi(file: ImageReader): DiskFacts {
   );
   refuseUnless(header.readUInt32LE(0x168) === 512 && header.readUInt32LE(0x178) === blockBytes, 'its sector or block size is not allowed');
   const virtualBytes = number64(header, 0x170, 'little');
+  refuseLarger(virtualBytes, virtualBytesMax);
   const blockCount = header.readUInt32LE(0x180);
   refuseUnless(blockCount * blockBytes >= virtualBytes, 'its block table is too small for the disk');
   const dataOffset = header.readUInt32LE(0x158);

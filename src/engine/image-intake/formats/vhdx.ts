@@ -1,5 +1,14 @@
 /** VHDX without a parent. Its metadata is a table of items named by GUIDs; every one that has to be understood is. */
-import { type DiskFacts, eachEntry, type ImageReader, ImageRefusal, isPowerOfTwo, number64, refuseUnless } from './image-reader.ts';
+import {
+  type DiskFacts,
+  eachEntry,
+  type ImageReader,
+  ImageRefusal,
+  isPowerOfTwo,
+  number64,
+  refuseLarger,
+  refuseUnless,
+} from './image-reader.ts';
 
 const kib = 1024;
 const mib = 1024 * kib;
@@ -30,7 +39,7 @@ interface Range {
   readonly lengthBytes: number;
 }
 
-export function inspectVhdx(file: ImageReader): DiskFacts {
+export function inspectVhdx(file: ImageReader, virtualBytesMax: number): DiskFacts {
   refuseUnless(file.read(0, 8).toString('latin1') === 'vhdxfile', 'it is no vhdx file');
   refuseUnfinishedLog(file);
   const regions = readRegions(file);
@@ -40,6 +49,7 @@ export function inspectVhdx(file: ImageReader): DiskFacts {
   refuseUnless((parameters.readUInt32LE(4) & 2) === 0, 'the vhdx file has a parent');
   refuseUnless(isPowerOfTwo(blockBytes) && blockBytes >= mib && blockBytes <= blockBytesMax, 'its block size is not allowed');
   const virtualBytes = number64(file.read(found(items, item.diskSize).offset, 8), 0, 'little');
+  refuseLarger(virtualBytes, virtualBytesMax);
   const sectorBytes = file.read(found(items, item.sectorSize).offset, 4).readUInt32LE(0);
   refuseUnless(sectorBytes === 512 || sectorBytes === 4096, 'its sector size is not allowed');
   const blocks = countBlocks(file, found(regions, region.blocks), {

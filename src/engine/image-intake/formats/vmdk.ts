@@ -2,7 +2,16 @@
  * VMDK, the two kinds that are one file by themselves: monolithicSparse and streamOptimized. Everything else can name further files, which
  * whoever opens the image would read: separate descriptors, flat extents, parents, several extents. (CVE-2022-47951, CVE-2024-40767)
  */
-import { type DiskFacts, eachEntry, type ImageReader, isPowerOfTwo, number64, refuseUnless } from './image-reader.ts';
+import {
+  type DiskFacts,
+  eachEntry,
+  type ImageReader,
+  isPowerOfTwo,
+  number64,
+  refuseLarger,
+  refuseOddLength,
+  refuseUnless,
+} from './image-reader.ts';
 
 const sectorBytes = 512;
 const headerBytes = 512;
@@ -10,7 +19,10 @@ const magic = 'KDMV';
 /** QEMU looks for the name of a parent in so much, whatever the header says of the descriptor's size. */
 const descriptorBytesRead = 20 * sectorBytes;
 const descriptorBytesMax = 64 * 1024;
+const lineLengthMax = 1024;
 const entriesPerTable = 512;
+/** QEMU opens no more either. */
+const tablesMax = 32 * 1024 * 1024;
 const grainSectorsMax = 2048;
 const flag = { zeroGrains: 1 << 2, compressed: 1 << 16, known: 0x3_0007 } as const;
 const directoryAtEnd = 2n ** 64n - 1n;
@@ -26,7 +38,8 @@ interface Header {
   readonly directoryOffset: number | undefined;
 }
 
-export function inspectVmdk(file: ImageReader): DiskFacts {
+export function inspectVmdk(file: ImageReader, virtualBytesMax: number): DiskFacts {
+  refuseOddLength(file);
   const first = parseHeader(file.read(0, headerBytes));
   const header = first.directoryOffset === undefined ? { ...first, directoryOffset: footerOf(file, first) } : first;
   const createType = checkDescriptor(file, header);
@@ -35,6 +48,7 @@ export function inspectVmdk(file: ImageReader): DiskFacts {
     'its header contradicts the kind of vmdk that its descriptor names',
   );
   const virtualBytes = header.capacitySectors * sectorBytes;
+  refuseLarger(virtualBytes, virtualBytesMax);
   const grains = countGrains(file, header, header.directoryOffset ?? 0);
   return { virtualBytes, dataBytesMax: Math.min(virtualBytes, grains * header.grainSectors * sectorBytes) };
 }
@@ -77,7 +91,8 @@ function footerOf(file: ImageReader, first: Header): number {
 
 const extentLine = /^(RW|RDONLY)\s+(\d+)\s+SPARSE\s+"([^"\\/:]+)"\s*$/;
 const anyExtent = /^(?:RW|RDONLY|NOACCESS)\s/;
-const setting = /^([\w.]+)\s*=\s*"?([^"]*)"?\s*$/;
+/** Of a trimmed line. What follows each part cannot begin like it, so that a line which does not match costs no more than one that does. */
+const setting = /^([\w.]+)\s*=\s*(?:"([^"]*)"|([^"\s]*))$/;
 const settings = /^(?:version|encoding|CID|parentCID|createType|isNativeSnapshot|ddb\.[\w.]+)$/;
 
 /** Returns the kind of vmdk. Every line has to be one of those that such a file has: what is not understood may be a name. */
@@ -93,15 +108,16 @@ function checkDescriptor(file: ImageReader, header: Header): 'monolithicSparse' 
   let extents = 0;
   for (const line of text.split(/\r?\n/).map((one) => one.trim())) {
     if (line === '' || line.startsWith('#')) continue;
+    refuseUnless(line.length <= lineLengthMax, 'its descriptor has a line that is too long');
     if (anyExtent.test(line)) {
       refuseUnless(extentLine.test(line), 'the vmdk file has an extent in another file');
       extents += 1;
       continue;
     }
-    const [, key = '', value = ''] = setting.exec(line) ?? [];
+    const [, key = '', quoted, plain = ''] = setting.exec(line) ?? [];
     refuseUnless(settings.test(key), 'its descriptor has a line that is not allowed');
     refuseUnless(!values.has(key) || key.startsWith('ddb.'), 'its descriptor contradicts itself');
-    values.set(key, value);
+    values.set(key, quoted ?? plain);
   }
   refuseUnless(extents === 1, 'the vmdk file has several extents, or none');
   refuseUnless(/^f{8}$/i.test(values.get('parentCID') ?? ''), 'the vmdk file has a parent');
@@ -113,6 +129,7 @@ function checkDescriptor(file: ImageReader, header: Header): 'monolithicSparse' 
 /** How many grains hold something. Entries that point out of the file refuse it. */
 function countGrains(file: ImageReader, header: Header, directoryOffset: number): number {
   const tableCount = Math.ceil(header.capacitySectors / (entriesPerTable * header.grainSectors));
+  refuseUnless(tableCount <= tablesMax, 'its grain directory is too large');
   const fileSectors = file.sizeBytes / sectorBytes;
   const emptyMax = (header.flags & flag.zeroGrains) === 0 ? 0 : 1;
   let grains = 0;

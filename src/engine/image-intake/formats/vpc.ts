@@ -1,5 +1,14 @@
 /** VHD (QEMU calls it vpc), fixed and dynamic. A differencing disk names its parent, which whoever opens it would read. */
-import { type DiskFacts, eachEntry, type ImageReader, isPowerOfTwo, number64, refuseUnless } from './image-reader.ts';
+import {
+  type DiskFacts,
+  eachEntry,
+  type ImageReader,
+  isPowerOfTwo,
+  number64,
+  refuseLarger,
+  refuseOddLength,
+  refuseUnless,
+} from './image-reader.ts';
 
 const sectorBytes = 512;
 const cookie = 'conectix';
@@ -14,9 +23,10 @@ const geometryMax = 65_535 * 16 * 255;
 /** These write the true size; all others mean what the geometry says. */
 const sizedCreators: ReadonlySet<string> = new Set(['win ', 'qem2', 'd2v ', 'CTXS', 'tap\0']);
 
-export function inspectVpc(file: ImageReader): DiskFacts {
+export function inspectVpc(file: ImageReader, virtualBytesMax: number): DiskFacts {
+  refuseOddLength(file);
   const start = file.read(0, sectorBytes);
-  if (start.toString('latin1', 0, 8) === cookie) return inspectDynamic(file, start);
+  if (start.toString('latin1', 0, 8) === cookie) return inspectDynamic(file, start, virtualBytesMax);
   const footer = file.read(file.sizeBytes - sectorBytes, sectorBytes);
   refuseUnless(footer.toString('latin1', 0, 8) === cookie, 'it is no vhd file');
   refuseUnless(footer.readUInt32BE(60) === diskType.fixed, 'the vhd file is neither fixed nor dynamic');
@@ -25,9 +35,10 @@ export function inspectVpc(file: ImageReader): DiskFacts {
   return { virtualBytes, dataBytesMax: virtualBytes };
 }
 
-function inspectDynamic(file: ImageReader, footer: Buffer): DiskFacts {
+function inspectDynamic(file: ImageReader, footer: Buffer, virtualBytesMax: number): DiskFacts {
   refuseUnless(footer.readUInt32BE(60) === diskType.dynamic, 'the vhd file is neither fixed nor dynamic: it may have a parent');
   const virtualBytes = sizeOf(footer);
+  refuseLarger(virtualBytes, virtualBytesMax);
   const header = file.read(number64(footer, 16, 'big'), dynamicHeaderBytes);
   refuseUnless(header.toString('latin1', 0, 8) === 'cxsparse', 'its dynamic header is missing');
   refuseUnless(
