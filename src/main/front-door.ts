@@ -1,11 +1,12 @@
 /** The one port of the service: each API under its prefix, as a DevStack lays them out. */
-import fastify, { type FastifyBaseLogger, type FastifyInstance, LogController, type RouteOptions } from 'fastify';
+import fastify, { type FastifyBaseLogger, type FastifyInstance, type FastifyRequest, LogController, type RouteOptions } from 'fastify';
 import { nativeFront } from '../fronts/native/front.ts';
 import { healthRoutes } from '../fronts/native/health.ts';
 import { blockStorageFront } from '../fronts/openstack/block-storage/plugin.ts';
 import { computeFront } from '../fronts/openstack/compute/plugin.ts';
 import { identityFront } from '../fronts/openstack/identity/plugin.ts';
 import { imageFront } from '../fronts/openstack/image/plugin.ts';
+import { badRequest } from '../lib/errors.ts';
 import type { Cloud } from './compose.ts';
 import type { Config } from './config.ts';
 
@@ -42,6 +43,7 @@ export function buildFrontDoor(options: {
     routerOptions: { ignoreTrailingSlash: true, maxParamLength: pathParameterCharactersMax },
     rewriteUrl: ({ url }) => withoutJsonSuffix(url ?? '/'),
   });
+  app.addHook('onRequest', refuseFragments);
   if (onRoute !== undefined) app.addHook('onRoute', onRoute);
   app.register(identityFront, { prefix: '/identity', identity: cloud.identity, publicUrl });
   app.register(blockStorageFront, { prefix: '/volume', ...cloud, publicUrl });
@@ -50,6 +52,15 @@ export function buildFrontDoor(options: {
   app.register(nativeFront, { prefix: '/api/v1', ...cloud, publicUrl });
   healthRoutes(app, cloud);
   return app;
+}
+
+/**
+ * No client sends a fragment. The router would drop it unseen, with all that follows: whoever judges the path of a request, above all the
+ * access rules of application credentials, would judge another one than the one that is served.
+ */
+async function refuseFragments(request: FastifyRequest): Promise<void> {
+  // The code is for addresses that belong to no API.
+  if (request.url.includes('#')) throw Object.assign(badRequest('The address of a request has no fragment.'), { statusCode: 400 });
 }
 
 function urlOf(address: ReturnType<ReturnType<typeof fastify>['server']['address']>, host: string): string {
