@@ -531,6 +531,24 @@ test.each([
   expect((await call('GET', `/v2/images?${query}`)).status).toBe(400);
 });
 
+test('definitions of any number and length are taken or refused, and never take long', async () => {
+  const send = (method: string, path: string, body: object) =>
+    call(method, `/v2/metadefs/namespaces${path}`, { token: tokens.admin, body });
+  const property = { title: 'a', type: 'string' };
+  expect((await send('POST', '', { namespace: 'large', properties: { ['x'.repeat(256)]: property } })).status).toBe(400);
+  expect((await send('POST', '', { namespace: 'large', properties: { '': property } })).status).toBe(400);
+  expect((await send('POST', '', { namespace: 'large', properties: { ['x'.repeat(255)]: property } })).status).toBe(201);
+  const names = Array.from({ length: 60_000 }, (_, index) => `${index % 2}`);
+  const repeated = await send('POST', '/large/objects', { name: 'one', required: names });
+  expect(repeated.status).toBe(400);
+  expect((await send('POST', '/large/objects', { name: 'one', required: ['a', 'a'] })).body.message).toContain('non-unique');
+  expect((await send('POST', '/large/objects', { name: 'one', required: ['a', 'b'] })).status).toBe(201);
+  // More than one statement has parameters for.
+  const tags = Array.from({ length: 11_000 }, (_, index) => ({ name: String(index) }));
+  const made = await send('POST', '/large/tags', { tags });
+  expect([made.status, made.body.tags?.length]).toEqual([201, tags.length]);
+});
+
 test('the schemas describe what is sent', async () => {
   const { body: schema } = await call('GET', '/v2/schemas/image');
   const image = await create();

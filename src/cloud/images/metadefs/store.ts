@@ -157,8 +157,9 @@ export async function findItem(db: Queries, key: number, kind: ItemKind, name: s
 
 export type NewItem = Pick<MetadefItem, 'name' | 'definition'>;
 
+const rowsPerInsert = 1000;
+
 export async function insertItems(db: Queries, key: number, kind: ItemKind, items: readonly NewItem[], at: Timestamp): Promise<void> {
-  if (items.length === 0) return;
   const rows = items.map(({ name, definition }) => ({
     namespace_id: key,
     kind,
@@ -167,7 +168,13 @@ export async function insertItems(db: Queries, key: number, kind: ItemKind, item
     created_at: at,
     updated_at: at,
   }));
-  await db.insertInto('metadef_items').values(rows).execute();
+  // The number of parameters of one statement is limited.
+  for (let from = 0; from < rows.length; from += rowsPerInsert) {
+    await db
+      .insertInto('metadef_items')
+      .values(rows.slice(from, from + rowsPerInsert))
+      .execute();
+  }
 }
 
 /** Undefined: there is none of that name. */

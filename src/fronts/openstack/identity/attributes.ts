@@ -1,6 +1,6 @@
 /** Kinds of attributes that many resources have. */
 import Type from 'typebox';
-import { text } from '../shared/body.ts';
+import { distinctTexts, text } from '../shared/body.ts';
 
 export const textOrNull = Type.Union([Type.String(), Type.Null()]);
 
@@ -35,4 +35,4 @@ export const tag = Type.Refine(
   (value) => !/[,/]/.test(value),
   () => "{value} does not match '^[^,/]*$'",
 );
-export const tags = Type.Array(tag, { maxItems: 80, uniqueItems: true });
+export const tags = distinctTexts(Type.Array(tag, { maxItems: 80 }));

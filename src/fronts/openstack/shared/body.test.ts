@@ -1,7 +1,17 @@
 import Type from 'typebox';
 import { describe, expect, it } from 'vitest';
 import { ProductError } from '../../../lib/errors.ts';
-import { booleanLike, keystoneBodyMessage, metadata, metadataWithNulls, nameOrNull, parseBody, parseBoolean, text } from './body.ts';
+import {
+  booleanLike,
+  distinctTexts,
+  keystoneBodyMessage,
+  metadata,
+  metadataWithNulls,
+  nameOrNull,
+  parseBody,
+  parseBoolean,
+  text,
+} from './body.ts';
 
 const schema = Type.Object({
   volume: Type.Object(
@@ -86,4 +96,15 @@ it('reads words for true and false in any case', () => {
   for (const word of [true, 'TRUE', '1', 't', 'Y', 'yes', 'on']) expect(parseBoolean(word)).toBe(true);
   for (const word of [false, 'False', '0', 'F', 'n', 'NO', 'off']) expect(parseBoolean(word)).toBe(false);
   for (const word of [1, null, '', 'maybe']) expect(parseBoolean(word)).toBeUndefined();
+});
+
+describe('a list without repeats', () => {
+  const list = distinctTexts(Type.Array(Type.String()));
+
+  it('is refused for repeats in no more time than it takes to read it', () => {
+    const items = Array.from({ length: 200_000 }, (_, index) => String(index % 2));
+    expect(() => parseBody(list, items, keystoneBodyMessage)).toThrow('has non-unique elements');
+    expect(parseBody(list, ['a', 'b'])).toEqual(['a', 'b']);
+    expect(() => parseBody(list, { length: 3 })).toThrow("is not of type 'array'");
+  });
 });

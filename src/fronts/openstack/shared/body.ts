@@ -151,6 +151,14 @@ export const booleanLike = Type.Union([
   ),
 ]);
 
+/** Beside a schema of an array. (The schema library compares each item that occurs again with all others.) */
+export const distinctTexts = <S extends TSchema>(list: S) =>
+  Type.Refine(
+    list,
+    (items) => !Array.isArray(items) || new Set(items).size === items.length,
+    () => '{value} has non-unique elements',
+  );
+
 /**
  * `{key: value}` with keys of 1 to 255 characters and text values up to 255. Checked by hand: a record schema applies its rules only to
  * keys that its pattern matches, which leaves keys with line breaks unchecked.

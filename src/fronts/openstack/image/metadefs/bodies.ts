@@ -2,7 +2,10 @@
 import type { JsonMap } from '../../../../cloud/database/schema.ts';
 import type { NewAssociation, NewItem, NewNamespace } from '../../../../cloud/images/metadefs/service.ts';
 import { badRequest } from '../../../../lib/errors.ts';
+import { characterCount } from '../../shared/body.ts';
 import { type Fields, parseMetadef } from './schemas.ts';
+
+const nameLengthMax = 255;
 
 /** Said by the service, ignored when a client says it. */
 const readOnly: ReadonlySet<string> = new Set(['created_at', 'updated_at', 'self', 'schema']);
@@ -10,6 +13,7 @@ const readOnly: ReadonlySet<string> = new Set(['created_at', 'updated_at', 'self
 export function parseNamespace(body: unknown): NewNamespace {
   const fields = parseMetadef('namespace', body);
   const properties = Object.entries((fields.properties ?? {}) as Record<string, Fields>);
+  for (const [name] of properties) checkItemName('property', name);
   return {
     namespace: stated(fields, 'namespace'),
     displayName: optional(fields, 'display_name'),
@@ -29,6 +33,12 @@ export function parseNamespace(body: unknown): NewNamespace {
 export const parseAssociation = (body: unknown): NewAssociation => associationOf(parseMetadef('association', body));
 
 export const parseItem = (kind: 'object' | 'property' | 'tag', body: unknown): NewItem => itemOf(parseMetadef(kind, body));
+
+/** Of names that stand where the schema sees none: in a path, or as a key. */
+export function checkItemName(kind: 'property' | 'tag', name: string): void {
+  if (characterCount(name) > nameLengthMax) throw badRequest(`Provided object does not match schema '${kind}': '${name}' is too long`);
+  if (name === '') throw badRequest(`Provided object does not match schema '${kind}': '' is too short`);
+}
 
 /** Names of tags. */
 export function parseTags(body: unknown): string[] {

@@ -1,11 +1,11 @@
 /** Objects, properties and tags of a namespace: the same routes for each, but for what is special about tags. */
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { ItemKind, MetadefItem, Metadefs } from '../../../../cloud/images/metadefs/service.ts';
-import { badRequest, notFound } from '../../../../lib/errors.ts';
+import { notFound } from '../../../../lib/errors.ts';
 import { queryOf, queryValue } from '../../shared/paging.ts';
 import { parseLimit } from '../query.ts';
 import { nextPage } from '../view.ts';
-import { parseItem, parseTags } from './bodies.ts';
+import { checkItemName, parseItem, parseTags } from './bodies.ts';
 import { objectView, propertyView, tagView } from './views.ts';
 
 type WithNamespace = { Params: { namespace: string } };
@@ -16,7 +16,6 @@ const kinds: readonly ItemKind[] = ['object', 'property', 'tag'];
 
 const listPath = (kind: ItemKind): string => `/v2/metadefs/namespaces/:namespace/${collections[kind]}`;
 const itemPath = (kind: ItemKind): string => `${listPath(kind)}/:item`;
-const nameLengthMax = 255;
 
 function viewOf(kind: ItemKind, namespace: string, item: MetadefItem): Record<string, unknown> {
   if (kind === 'object') return objectView(namespace, item);
@@ -74,7 +73,7 @@ export function itemBodilessRoutes(app: FastifyInstance, metadefs: Metadefs): vo
   }
   app.post<WithItem>(itemPath('tag'), async (request, reply) => {
     const { namespace, item } = request.params;
-    if ([...item].length > nameLengthMax) throw badRequest(`Provided object does not match schema 'tag': '${item}' is too long`);
+    checkItemName('tag', item);
     reply.code(201);
     return tagView(await metadefs.addItem(request.caller, namespace, 'tag', { name: item, definition: {} }));
   });

@@ -1,7 +1,7 @@
 /** The JSON schemas of metadata definitions: served to clients, and used here to check what they send. */
-import type { TSchema } from 'typebox';
+import type { TArray, TSchema } from 'typebox';
 import { badRequest } from '../../../../lib/errors.ts';
-import { type BodyMessage, parseBody } from '../../shared/body.ts';
+import { type BodyMessage, distinctTexts, parseBody } from '../../shared/body.ts';
 
 const nameLengthMax = 80;
 const name = { type: 'string', minLength: 1, maxLength: nameLengthMax };
@@ -134,14 +134,25 @@ export const metadefSchemas: Readonly<Record<string, object>> = {
   },
 };
 
-const checked = {
+/** So many names are more than any form asks for. */
+const requiredMax = 1000;
+
+/** The same schema to check with: lists without repeats are compared in our way. */
+function checkable(schema: unknown): unknown {
+  if (typeof schema !== 'object' || schema === null || Array.isArray(schema)) return schema;
+  const { uniqueItems, ...rest } = Object.fromEntries(Object.entries(schema).map(([key, value]) => [key, checkable(value)]));
+  if (uniqueItems === true) return distinctTexts({ ...rest, maxItems: requiredMax } as unknown as TArray);
+  return uniqueItems === undefined ? rest : { ...rest, uniqueItems };
+}
+
+const checked = checkable({
   namespace: { type: 'object', ...namespaceSchema },
   object: { type: 'object', ...objectSchema },
   property: { type: 'object', ...propertySchema },
   tag: { type: 'object', ...tagSchema },
   association: { type: 'object', ...associationSchema },
   tags: { type: 'object', required: ['tags'], properties: { tags: { type: 'array', items: { type: 'object', ...tagSchema } } } },
-} as unknown as Readonly<Record<MetadefBody, TSchema>>;
+}) as Readonly<Record<MetadefBody, TSchema>>;
 
 type MetadefBody = 'namespace' | 'object' | 'property' | 'tag' | 'association' | 'tags';
 
