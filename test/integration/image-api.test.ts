@@ -128,6 +128,7 @@ test('an empty id is unknown', async () => {
     ['DELETE', '/v2/images/'],
     ['GET', '/v2/images/?limit=1'],
     ['GET', '/v2/metadefs/namespaces/'],
+    ['GET', `${'/v2/x'.repeat(3000)}/`],
   ] as const)
     expect((await call(method, path)).status, path).toBe(404);
   expect((await call('GET', '/v2/images?marker=/v2/x/')).status).toBe(400);
@@ -506,6 +507,9 @@ test('a list is filtered, sorted and paged by its links', async () => {
     next = body.next;
   }
   expect(seen).toEqual(['a', 'b', 'c', 'd', 'e']);
+  const [last] = (await call('GET', `/v2/images?group=${group}&name=c`)).body.images;
+  const repeats = Array.from({ length: 400 }, () => 'name:asc').join();
+  expect(await names(`&sort=${repeats}&marker=${last.id}`)).toEqual(['d', 'e']);
 });
 
 test.each([
@@ -523,6 +527,9 @@ test.each([
   'protected=maybe',
   'size_min=x',
   'created_at=yesterday',
+  'created_at=0000-01-01T00:00:00Z',
+  'created_at=gt:0001-01-01T00:30:00%2B01:00',
+  'updated_at=lt:9999-12-31T23:59:00-01:00',
   'created_at=around:2020-01-01T00:00:00Z',
   'name=like:x',
   'name=in:"x',

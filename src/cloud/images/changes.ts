@@ -9,13 +9,16 @@ import { can } from './states.ts';
 
 /** Applies all changes in turn, or throws the refusal of the first that is not allowed. */
 export function applyChanges(caller: Caller, image: Image, changes: readonly ImageChange[]): Image {
-  const changed = changes.reduce((before, change) => applyChange(caller, before, change), image);
+  // Changed in place: there may be many changes, and the limit on properties holds for what they come to in the end.
+  const properties = new Map(Object.entries(image.properties));
+  let attributes = image;
+  for (const change of changes) {
+    if (change.kind === 'attribute') attributes = changeAttribute(caller, attributes, change);
+    else changeProperty(properties, change);
+  }
+  const changed = { ...attributes, properties: Object.fromEntries(properties) };
   checkLimits(changed);
   return changed;
-}
-
-function applyChange(caller: Caller, image: Image, change: ImageChange): Image {
-  return change.kind === 'attribute' ? changeAttribute(caller, image, change) : changeProperty(image, change);
 }
 
 function changeAttribute(caller: Caller, image: Image, { op, wireName, values }: ImageChange & { kind: 'attribute' }): Image {
@@ -32,12 +35,12 @@ function changeAttribute(caller: Caller, image: Image, { op, wireName, values }:
   return { ...image, ...values, tags: values.tags === undefined ? image.tags : withoutRepeats(values.tags) };
 }
 
-function changeProperty(image: Image, change: ImageChange & { kind: 'property' }): Image {
-  const exists = Object.hasOwn(image.properties, change.name);
+function changeProperty(properties: Map<string, string>, change: ImageChange & { kind: 'property' }): void {
+  const exists = properties.has(change.name);
   if (change.op === 'create' && exists) throw conflict(`Property ${change.name} already present.`);
   if ((change.op === 'replace' || change.op === 'remove') && !exists) throw conflict(`Property ${change.name} does not exist.`);
-  const { [change.name]: _old, ...others } = image.properties;
-  return { ...image, properties: change.op === 'remove' ? others : { ...others, [change.name]: change.value } };
+  if (change.op === 'remove') properties.delete(change.name);
+  else properties.set(change.name, change.value);
 }
 
 export function checkVisibility(caller: Caller, owner: string, visibility: Visibility): void {

@@ -349,6 +349,14 @@ test('the limits on properties and tags count what would be there', async () => 
   expect(await kindOf(create({ properties: { ...properties, more: '' } }))).toBe('too-large');
 });
 
+test('an update of very many changes takes no longer than it takes to read them', async () => {
+  const image = await create();
+  const changes = Array.from({ length: 60_000 }, (_, index) => ({ kind: 'property', op: 'add', name: `p${index}`, value: '' }) as const);
+  expect(await kindOf(under.images.update(caller, image.id, changes))).toBe('too-large');
+  const removals = changes.slice(1).map((change) => ({ ...change, op: 'remove' }) as const);
+  expect((await under.images.update(caller, image.id, [...changes, ...removals])).properties).toEqual({ p0: '' });
+});
+
 test('a deactivated image gives its data to administrators only, and no volume starts from it', async () => {
   const image = await active(raw, Buffer.alloc(512, 'x'));
   const queued = await create();

@@ -43,8 +43,7 @@ export function imageFront(app: FastifyInstance, options: ImageFrontOptions, don
     if (request.headers.accept === '') request.headers.accept = '*/*';
   });
   app.addHook('onRequest', async (request) => {
-    // An empty id is one that nothing has. The router would take the path for that of the list.
-    if (/^[^?]*\/v2\/[^?]+\/(?:\?|$)/.test(request.url)) throw notFound('The resource could not be found.');
+    if (endsInEmptyId(request.url)) throw notFound('The resource could not be found.');
   });
   answerWithGlanceErrors(app);
   serveDiscovery(app, options.publicUrl, [
@@ -55,6 +54,14 @@ export function imageFront(app: FastifyInstance, options: ImageFrontOptions, don
   ]);
   app.register(guardedRoutes(options));
   done();
+}
+
+/** An empty id is one that nothing has. The router would take the path for that of the list. */
+function endsInEmptyId(url: string): boolean {
+  const path = url.split('?', 1)[0] ?? '';
+  const version = '/v2/';
+  const at = path.indexOf(version);
+  return at >= 0 && path.endsWith('/') && path.length > at + version.length + 1;
 }
 
 const guardedRoutes =

@@ -12,7 +12,7 @@ import {
   type TextColumn,
 } from '../../../cloud/images/list.ts';
 import { badRequest } from '../../../lib/errors.ts';
-import { type Query, queryValue } from '../shared/paging.ts';
+import { firstOfEach, type Query, queryValue } from '../shared/paging.ts';
 
 const limitDefault = 25;
 const limitMax = 1000;
@@ -45,10 +45,8 @@ function parseSort(query: Query): SortOrder[] {
     direction: directionOf(asked.directions[index] ?? fallback ?? 'desc'),
   }));
   // Ties are broken by age, then by id: without that, pages would overlap.
-  for (const key of ['created_at', 'id'] as const) {
-    if (!orders.some((order) => order.key === key)) orders.push({ key, direction: directionOf(fallback ?? 'desc') });
-  }
-  return orders;
+  for (const key of ['created_at', 'id'] as const) orders.push({ key, direction: directionOf(fallback ?? 'desc') });
+  return firstOfEach(orders, ({ key }) => key);
 }
 
 function askedSort(query: Query): { keys: string[]; directions: string[] } {
@@ -188,7 +186,9 @@ function isoTime(text: string): string | undefined {
       ? 'Z'
       : match[3].replace(/^([+-]\d\d):?(\d\d)?$/, (_all, hours, minutes) => `${hours}:${minutes ?? '00'}`);
   const date = new Date(`${match[1]}T${match[2]}${zone}`);
-  return Number.isNaN(date.getTime()) ? undefined : date.toISOString().slice(0, -1);
+  // Of a year that the database takes, and that has four digits; false for what is no time.
+  const isKnown = date.getUTCFullYear() >= 1 && date.getUTCFullYear() <= 9999;
+  return isKnown ? date.toISOString().slice(0, -1) : undefined;
 }
 
 function numberFilter(name: string, value: string): ImageFilters['numbers'][number] | undefined {

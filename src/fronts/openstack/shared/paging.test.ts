@@ -31,6 +31,11 @@ describe('the order', () => {
     expect(sort({ sort_key: 'name', sort_dir: 'asc' })).toEqual(['name asc', 'created_at asc', 'id asc']);
   });
 
+  it('knows a key that comes again no more', () => {
+    expect(sort({ sort: 'name:asc,display_name:desc,name,id:asc,id' })).toEqual(['name asc', 'id asc', 'created_at asc']);
+    expect(sort({ sort: Array.from({ length: 2000 }, () => 'id').join() })).toEqual(['id desc', 'created_at desc']);
+  });
+
   it('is refused when it is unknown or said twice', () => {
     expect(() => sort({ sort: 'name:up' })).toThrow('Unknown sort direction');
     expect(() => sort({ sort: 'constructor' })).toThrow('Invalid sort key');

@@ -74,8 +74,13 @@ export function parseSort<Column extends string>(
     return { column, direction } as const;
   });
   const first = keys[0]?.direction ?? 'desc';
-  const missing = tieBreakers.filter((column) => !keys.some((key) => key.column === column));
-  return [...keys, ...missing.map((column) => ({ column, direction: first }))];
+  return firstOfEach([...keys, ...tieBreakers.map((column) => ({ column, direction: first }))], ({ column }) => column);
+}
+
+/** A key that occurred before decides nothing any more, and each one makes the statement longer. */
+export function firstOfEach<T>(keys: readonly T[], nameOf: (key: T) => string): T[] {
+  const seen = new Set<string>();
+  return keys.filter((key) => !seen.has(nameOf(key)) && seen.add(nameOf(key)));
 }
 
 function askedSort(query: Query): { name: string; direction: string }[] {
