@@ -28,12 +28,17 @@ function changeAttribute(caller: Caller, image: Image, { op, wireName, values }:
     throw forbidden("Owner can't be updated by non admin.");
   }
   if (values.visibility !== undefined && values.visibility !== image.visibility) checkVisibility(caller, image.owner, values.visibility);
-  if (('diskFormat' in values || 'containerFormat' in values) && !can.changeFormat(image)) {
+  if (formats.some((format) => format in values && !mayChangeFormat(image, format))) {
     throw forbidden(`Attribute ${wireName} can be only replaced for a queued image.`);
   }
   checkSizes(values);
   return { ...image, ...values, tags: values.tags === undefined ? image.tags : withoutRepeats(values.tags) };
 }
+
+const formats = ['diskFormat', 'containerFormat'] as const;
+
+const mayChangeFormat = (image: Image, format: (typeof formats)[number]): boolean =>
+  can.changeFormat(image) || (image[format] === null && can.addFormat(image));
 
 function changeProperty(properties: Map<string, string>, change: ImageChange & { kind: 'property' }): void {
   const exists = properties.has(change.name);

@@ -38,6 +38,8 @@ const isIn = (status: ImageStatus, states: readonly ImageStatus[]): boolean => s
 export const can = {
   upload: (image: { status: ImageStatus }) => isIn(image.status, transitions.uploadBegun.from),
   changeFormat: (image: { status: ImageStatus }) => image.status === 'queued',
+  /** As long as nothing depends on it: what was staged without a format gets one before it is imported. */
+  addFormat: (image: { status: ImageStatus; staged: object | null }) => image.status === 'uploading' && image.staged !== null,
   /** There are bytes to download. */
   read: (image: { status: ImageStatus; sizeBytes: number | null; hashValue: string | null }) =>
     isIn(image.status, ['active', 'deactivated']) && image.sizeBytes !== null && image.hashValue !== null,
