@@ -1,6 +1,8 @@
 /** Staging, imports, members and quotas of images, below the wire: real database, real files, real jobs. */
+import { readdir, rm } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createImageLimitQuotas } from '../../src/cloud/quotas/image-limits.ts';
@@ -93,6 +95,31 @@ test('an image without formats is not imported', async () => {
   const { id } = await under.images.create(owner, { properties: {} });
   await stage(owner, id, Buffer.alloc(10));
   await expect(begin(owner, id)).rejects.toThrow("'container_format' needs to be set before import");
+  const set = (values: object) => under.images.update(owner, id, [{ kind: 'attribute', op: 'replace', wireName: 'disk_format', values }]);
+  await set({ diskFormat: 'raw' });
+  await set({ containerFormat: 'bare' });
+  expect(await kindOf(set({ diskFormat: 'qcow2' }))).toBe('forbidden');
+  await begin(owner, id);
+  expect(await imported(owner, id)).toBe('active');
+  expect(await kindOf(set({ diskFormat: 'qcow2' }))).toBe('forbidden');
+});
+
+test('imports are told to whoever sees the project of the image, in words that say nothing of the inside', async () => {
+  const [owner, other] = [callerOf(newProject()), callerOf(newProject())];
+  const { id } = await under.images.create(owner, { ...raw, visibility: 'community' });
+  await stage(owner, id, Buffer.alloc(5000, 1));
+  const { staged } = await under.images.show(owner, id);
+  const lost = (await readdir(join(under.imagesDir, id))).filter((name) => name.includes(staged?.uploadId ?? ''));
+  expect(lost).not.toEqual([]);
+  for (const name of lost) await rm(join(under.imagesDir, id, name));
+  await begin(owner, id);
+  expect(await imported(owner, id)).toBe('queued');
+  expect(await under.images.imports.tasksOf(owner, id)).toMatchObject([
+    { status: 'failure', message: 'The import failed within the service.' },
+  ]);
+  expect(await under.images.imports.tasksOf(admin, id)).toHaveLength(1);
+  expect((await under.images.show(other, id)).id).toBe(id);
+  expect(await under.images.imports.tasksOf(other, id)).toEqual([]);
 });
 
 test('a staged image can be deleted', async () => {
@@ -184,4 +211,29 @@ test('limits of a project hold for images, their bytes and what is staged, also 
     image_count_total: { limit: 2, usage: 2 },
     image_size_total: { limit: 1, usage: 0 },
   });
+});
+
+test('uploads and imports that are being prepared count: of two at once one is refused', async () => {
+  const limits = createImageLimitQuotas({ database: under.db.database });
+  const data = Buffer.alloc(600_000, 1);
+  served = data;
+  const ways: readonly ((owner: Owner, id: string) => Promise<unknown>)[] = [
+    (owner, id) => upload(owner, id, data),
+    (owner, id) => stage(owner, id, data),
+    (owner, id) => begin(owner, id, web.url),
+  ];
+  for (const way of ways) {
+    const owner = callerOf(newProject());
+    await limits.set(admin, owner.projectId ?? '', { image_size_total: 1 });
+    const ids = await Promise.all([1, 2].map(async () => (await under.images.create(owner, raw)).id));
+    await Promise.allSettled(ids.map((id) => way(owner, id)));
+    if (way === ways[1]) {
+      expect(await under.images.usage(owner)).toMatchObject({ image_size_total: { usage: 0 }, image_stage_total: { usage: 1 } });
+      const begun = await Promise.all(ids.map((id) => kindOf(begin(owner, id))));
+      expect(begun.sort()).toEqual(['none', 'too-large']);
+    }
+    for (const saga of (await Promise.all(ids.map((id) => under.jobs.find(id)))).flat()) await under.jobs.settled(saga.id);
+    const statuses = await Promise.all(ids.map(async (id) => (await under.images.show(owner, id)).status));
+    expect(statuses.sort()).toEqual(['active', way === ways[1] ? 'uploading' : 'queued']);
+  }
 });

@@ -35,7 +35,7 @@ export interface Image extends ImageAttributes {
   readonly properties: StringMap;
   /** Where volumes made from the image start; null when it holds no disk that we open. */
   readonly pointId: string | null;
-  /** The bytes that wait to be imported. */
+  /** Bytes that have arrived and are no data of the image yet: they wait to be imported, or are being prepared. */
   readonly staged: StagedBytes | null;
   readonly createdAt: Timestamp;
   readonly updatedAt: Timestamp;

@@ -7,10 +7,12 @@
 
 import { isDiskFull, storageFull } from '../../engine/image-intake/refusals.ts';
 import { SpaceError } from '../../engine/space/contract.ts';
+import { gone } from '../../lib/errors.ts';
 import type { SagaDefinition, SagaFailure, StepContext } from '../jobs/saga.ts';
 import type { ImagesDeps } from './deps.ts';
 import { type PreparedUpload, prepareSteps, type Received, settleUpload } from './prepare-steps.ts';
-import { reserveImages } from './quota.ts';
+import { reserveArrived } from './quota.ts';
+import { lockImage } from './store.ts';
 import { endTask } from './task-store.ts';
 import { withSpaceFor } from './upload-space.ts';
 
@@ -24,6 +26,8 @@ export const importKind = 'image.import';
 type Context = StepContext<ImportInput>;
 
 const concurrency = 2;
+/** What users are told when it is nothing that they did; the log has the rest. */
+const internalFailure = 'The import failed within the service.';
 
 export function importSaga(deps: ImagesDeps): SagaDefinition<ImportInput> {
   const { files, uploads, webDownload } = deps.intake;
@@ -39,7 +43,11 @@ export function importSaga(deps: ImagesDeps): SagaDefinition<ImportInput> {
       { path, isRaw: input.kind === 'raw', expectedBytes, stream },
       (spaced) => uploads.receive(target, spaced, { expectedBytes, sizeBytesMax: deps.limits.uploadBytesMax, signal }),
     );
-    await deps.database.transact((tx) => reserveImages(deps.quota, tx, input.owner, { image_size_total: sizeBytes }));
+    await deps.database.transact(async (tx) => {
+      const image = await lockImage(tx.sql, input.imageId);
+      if (image?.status !== 'importing') throw gone(`Image ${input.imageId} was deleted.`);
+      await reserveArrived(deps.quota, tx, image, { uploadId: input.uploadId, sizeBytes, md5, sha512 });
+    });
     return { sizeBytes, md5, sha512 };
   }
 
@@ -61,7 +69,8 @@ export function importSaga(deps: ImagesDeps): SagaDefinition<ImportInput> {
 
   async function settle(context: Context, failure: SagaFailure): Promise<void> {
     await settleUpload(deps, context);
-    await context.effect('task', () => endTask(deps.database.sql, context.sagaId, 'failure', failure.message, deps.clock.nowText()));
+    const message = failure.isRefusal === true || failure.cancelled ? failure.message : internalFailure;
+    await context.effect('task', () => endTask(deps.database.sql, context.sagaId, 'failure', message, deps.clock.nowText()));
   }
 
   return {

@@ -3,6 +3,7 @@ import { badRequest, conflict, notFound } from '../../lib/errors.ts';
 import { isUuid, newId } from '../../lib/ids.ts';
 import type { JsonMap, Tx } from '../database/service.ts';
 import type { Caller } from '../identity/caller.ts';
+import { canSee } from '../identity/policy.ts';
 import { authorise, visibleImage } from './access.ts';
 import type { ImagesDeps } from './deps.ts';
 import { diskKindOf, type Image, type TaskStatus } from './image.ts';
@@ -114,6 +115,8 @@ export function createImageImports(deps: ImagesDeps): ImageImports {
     async tasksOf(caller, imageId) {
       const image = await visibleImage(database.sql, caller, imageId, findImage);
       authorise(caller, 'image:see_tasks', null);
+      // Whoever may see the image need not know where its bytes came from.
+      if (!canSee(caller, { projectId: image.owner })) return [];
       return await tasksOfImage(database.sql, image.id, clock.nowText());
     },
 

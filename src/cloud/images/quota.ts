@@ -2,7 +2,8 @@
 import { sql } from 'kysely';
 import { tooLarge } from '../../lib/errors.ts';
 import type { Tx } from '../database/service.ts';
-import type { Queries } from './store.ts';
+import type { Image, StagedBytes } from './image.ts';
+import { noteArrived, type Queries } from './store.ts';
 
 /** Sizes in MiB. */
 export type ImageQuotaKey = 'image_size_total' | 'image_stage_total' | 'image_count_total' | 'image_count_uploading';
@@ -38,6 +39,14 @@ export async function reserveImages(source: ImageLimitSource, tx: Tx, projectId:
   }
 }
 
+/** Takes the room for what has arrived for an image, which this transaction has locked, and writes it into the row. May be repeated. */
+export async function reserveArrived(source: ImageLimitSource, tx: Tx, image: Image, arrived: StagedBytes): Promise<void> {
+  const counted = image.staged?.sizeBytes ?? 0;
+  await reserveImages(source, tx, image.owner, { image_size_total: arrived.sizeBytes - counted });
+  const { uploadId, sizeBytes, md5, sha512 } = arrived;
+  await noteArrived(tx.sql, image.id, { uploadId, sizeBytes, md5, sha512 });
+}
+
 export type ImageUsage = Readonly<Record<ImageQuotaKey, { readonly limit: number; readonly usage: number }>>;
 
 export async function imageUsage(source: ImageLimitSource, db: Queries, projectId: string): Promise<ImageUsage> {
@@ -52,11 +61,12 @@ export async function imageUsage(source: ImageLimitSource, db: Queries, projectI
   };
 }
 
-/** Sizes in bytes. */
+/** Sizes in bytes. What is being prepared or imported counts as what it becomes, else several at once could pass the limit together. */
 async function usage(db: Queries, projectId: string): Promise<ImageQuotaValues> {
   const { rows } = await sql<ImageQuotaValues>`
-    SELECT coalesce(sum(size_bytes), 0)::bigint AS image_size_total,
-           coalesce(sum((staged ->> 'sizeBytes')::bigint), 0)::bigint AS image_stage_total,
+    SELECT (coalesce(sum(size_bytes), 0)
+             + coalesce(sum((staged ->> 'sizeBytes')::bigint) FILTER (WHERE status IN ('saving', 'importing')), 0))::bigint AS image_size_total,
+           coalesce(sum((staged ->> 'sizeBytes')::bigint) FILTER (WHERE status <> 'saving'), 0)::bigint AS image_stage_total,
            count(*) AS image_count_total,
            count(*) FILTER (WHERE status IN ('saving', 'uploading', 'importing')) AS image_count_uploading
       FROM images WHERE owner = ${projectId}`.execute(db);

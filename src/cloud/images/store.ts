@@ -29,7 +29,7 @@ export function imageOf(row: Selectable<Schema['images']>): Image {
     tags: row.tags,
     properties: row.properties,
     pointId: row.point_id,
-    // Only `stageImage` writes the column.
+    // Only `stageImage` and `noteArrived` write the column.
     staged: row.staged as StagedBytes | null,
     createdAt: row.created_at,
     updatedAt: row.updated_at,
@@ -125,6 +125,15 @@ export async function stageImage(db: Queries, id: string, staged: StagedBytes, u
     .where('staged', 'is', null)
     .executeTakeFirst();
   return result.numUpdatedRows === 1n;
+}
+
+/** Of an image that is being prepared, and locked by this transaction. */
+export async function noteArrived(db: Queries, id: string, arrived: StagedBytes): Promise<void> {
+  await db
+    .updateTable('images')
+    .set({ staged: json(arrived) })
+    .where('id', '=', id)
+    .execute();
 }
 
 export async function deleteImage(db: Queries, id: string): Promise<void> {

@@ -18,7 +18,7 @@ import { authorise, imageNotFound, visibleImage } from './access.ts';
 import type { ImagesDeps } from './deps.ts';
 import { diskKindOf, type Image } from './image.ts';
 import { type PrepareInput, prepareKind } from './prepare.job.ts';
-import { reserveImages } from './quota.ts';
+import { reserveArrived, reserveImages } from './quota.ts';
 import { can, transitions } from './states.ts';
 import { arrivingImages, changeStatus, findImage, lockImage, stageImage } from './store.ts';
 import { withSpaceFor } from './upload-space.ts';
@@ -103,7 +103,7 @@ export function createImageBytes(deps: ImagesDeps): ImageBytes {
     return await database.transact(async (tx) => {
       const current = await lockImage(tx.sql, image.id);
       if (current?.status !== 'saving') throw goneMeanwhile(image.id);
-      await reserveImages(deps.quota, tx, image.owner, { image_size_total: received.sizeBytes });
+      await reserveArrived(deps.quota, tx, current, { uploadId, ...received });
       return await jobs.start(tx, { kind: prepareKind, subjectId: image.id, projectId: image.owner, input });
     });
   }

@@ -10,7 +10,7 @@
  */
 import { setTimeout as pause } from 'node:timers/promises';
 import { crashPoint } from '../../lib/crash-points.ts';
-import { messageOf } from '../../lib/errors.ts';
+import { messageOf, ProductError } from '../../lib/errors.ts';
 import type { Log } from '../../lib/log.ts';
 import type { Json } from '../database/schema.ts';
 import { type Database, sqlState } from '../database/service.ts';
@@ -140,7 +140,8 @@ export function startRun(plan: RunPlan): Run {
         backward.signal.throwIfAborted();
         const cancelled = interruptionOf(forward.signal) === 'cancelled';
         if (!cancelled) plan.log.warn({ sagaId: row.id, kind, step: step.name, error }, 'a saga failed and will be undone');
-        return { message: cancelled ? 'cancelled' : failureText(error), cancelled, step: step.name };
+        const isRefusal = !cancelled && error instanceof ProductError;
+        return { message: cancelled ? 'cancelled' : failureText(error), ...(isRefusal && { isRefusal }), cancelled, step: step.name };
       }
     }
     return undefined;

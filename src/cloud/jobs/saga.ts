@@ -23,8 +23,9 @@ export interface SagaDefinition<Input extends Json = Json> {
 }
 
 export interface SagaFailure {
-  /** For users, e.g. `fail_reason`. */
   readonly message: string;
+  /** The message was written for users; left out or false: it is that of any error, and may tell of the inside. */
+  readonly isRefusal?: boolean;
   readonly cancelled: boolean;
   /** The step that failed. */
   readonly step: string;
