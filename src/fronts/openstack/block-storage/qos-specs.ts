@@ -4,7 +4,7 @@ import Type from 'typebox';
 import { type QosColumn, type QosConsumer, qosColumns, qosConsumers } from '../../../cloud/volume-types/contract.ts';
 import type { QosSpecs } from '../../../cloud/volume-types/service.ts';
 import { badRequest } from '../../../lib/errors.ts';
-import { parseBody, parseBoolean, text } from '../shared/body.ts';
+import { distinctTexts, parseBody, parseBoolean, text } from '../shared/body.ts';
 import { nextLinks, parsePage, parseSort, queryOf, queryValue } from '../shared/paging.ts';
 import { pythonRepresentation } from '../shared/python-text.ts';
 import { parseAdminFilters, sortNamesOf } from './admin-filters.ts';
@@ -16,7 +16,7 @@ type WithId = { Params: { id: string } };
 
 const strict = { additionalProperties: false };
 const body = Type.Object({ qos_specs: specs }, strict);
-const keysBody = Type.Object({ keys: Type.Array(text(255, 1), { minItems: 1, uniqueItems: true }) }, strict);
+const keysBody = Type.Object({ keys: distinctTexts(Type.Array(text(255, 1), { minItems: 1 })) }, strict);
 export function registerQosRoutes(app: FastifyInstance, { volumeTypes: { qos }, publicUrl }: BlockStorageFront): void {
   const shown = (request: FastifyRequest, item: QosSpecs): object => ({
     qos_specs: qosView(item),
