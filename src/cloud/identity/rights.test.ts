@@ -127,6 +127,32 @@ describe('a role that implies another', () => {
     expect(await rolesIn(who.id, place.id)).toEqual([prior.name]);
   });
 
+  it('is never a built-in one, but for what these imply from the start', async () => {
+    const [own, adminRole, member, reader] = [
+      await role(),
+      await builtInRole('admin'),
+      await builtInRole('member'),
+      await builtInRole('reader'),
+    ];
+    const { addImplication, removeImplication, listImplications } = identity.roles;
+    const before = (await listImplications(admin)).length;
+    for (const [prior, implied] of [
+      [reader, member],
+      [member, own.id],
+      [reader, own.id],
+      [reader, reader],
+      [adminRole, reader],
+    ] as const)
+      await expect(addImplication(admin, prior, implied)).rejects.toThrow('immutable');
+    await addImplication(admin, member, reader);
+    expect(await listImplications(admin)).toHaveLength(before);
+    await expect(removeImplication(admin, member, reader)).rejects.toThrow('always implies');
+    // What an earlier version let in goes again.
+    await test.database.sql.insertInto('role_implications').values({ prior_role_id: reader, implied_role_id: member }).execute();
+    await removeImplication(admin, reader, member);
+    expect(await listImplications(admin)).toHaveLength(before);
+  });
+
   it('never brings the role admin', async () => {
     const prior = await role();
     await expect(identity.roles.addImplication(admin, prior.id, await builtInRole('admin'))).rejects.toThrow('cannot be an implied role');
