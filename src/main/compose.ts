@@ -68,7 +68,7 @@ export async function composeCloud({ config, paths, database, connection, ballas
 
   const jobs = tellingUsers(await openJobs({ database, connection, log }), { database });
   const { lockout } = config;
-  const identity = createIdentityService({ database, clock, lockout, sealingKey });
+  const identity = createIdentityService({ database, clock, lockout, sealingKey, log });
   const quotas = createQuotas({ database });
   const imageLimits = createImageLimitQuotas({ database });
   const capacity = async () => {

@@ -2,6 +2,8 @@ import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type TestDatabase, testDatabase } from '../../../test/support/database.ts';
 import { type Clock, timestampOf } from '../../lib/clock.ts';
+import { silentLog } from '../../lib/log.ts';
+import { ofScope } from './limits.ts';
 import { createSealing } from './sealing.ts';
 import { createIdentityService, type IdentityService } from './service.ts';
 import type { ValidToken } from './token.ts';
@@ -85,6 +87,43 @@ describe('a credential of EC2', () => {
     await expect(identity.credentials.get(free, other.id)).rejects.toThrow('does not match the project scope');
     expect(await identity.credentials.list(free, {})).toEqual([]);
     expect(await identity.credentials.ec2.create(free, userId, projectId)).toMatchObject({ userId, projectId });
+  });
+});
+
+describe('credentials whose key was lost', () => {
+  const warnings: unknown[] = [];
+  const log = { ...silentLog, warn: (fields: object) => void warnings.push(fields) };
+
+  it('are left out and unknown, can be deleted, and hinder no others', async () => {
+    const { userId, projectId, token } = await someone();
+    const lost = await identity.credentials.ec2.create(token, userId, projectId);
+    const other = await identity.credentials.create(token, { userId, projectId, type: 'totp', blob: 'x' });
+    const { credentials } = createIdentityService({ database: test.database, clock, sealingKey: randomBytes(32), log });
+    const kept = await credentials.ec2.create(token, userId, projectId);
+    expect((await credentials.list(token, {})).map(({ type }) => type)).toEqual(['ec2']);
+    expect(warnings).toMatchObject([{ credentialId: expect.any(String) }, { credentialId: expect.any(String) }]);
+    expect(await credentials.ec2.list(token, userId)).toEqual([kept]);
+    for (const unknown of [
+      () => credentials.get(token, other.id),
+      () => credentials.update(token, other.id, { blob: 'y' }),
+      () => credentials.ec2.get(token, userId, lost.access),
+    ])
+      await expect(unknown()).rejects.toThrow('Could not find credential');
+    await expect(credentials.delete((await someone()).token, other.id)).rejects.toThrow('identity:delete_credential');
+    await credentials.delete(token, other.id);
+    await credentials.ec2.delete(token, userId, lost.access);
+    expect(await credentials.list(token, {})).toHaveLength(1);
+    const rows = await test.database.sql.selectFrom('credentials').select('id').where('user_id', '=', userId).execute();
+    expect(rows).toHaveLength(1);
+  });
+});
+
+describe('limits', () => {
+  it('are read of the own project only, whatever a filter leaves open', async () => {
+    const { token, projectId } = await someone();
+    expect(ofScope(token, { projectId: undefined, resourceName: 'x' })).toEqual({ projectId, resourceName: 'x' });
+    expect(ofScope(token, { projectId: 'other' })).toEqual({ projectId: 'other' });
+    expect(ofScope(admin, { projectId: undefined })).toEqual({ projectId: undefined });
   });
 });
 

@@ -1,10 +1,12 @@
 /**
  * Credentials that users keep here for other programs, those of EC2 above all. What a credential says is sealed. Each belongs to a user,
- * and nobody but an admin makes one for somebody else, or hands one over.
+ * and nobody but an admin makes one for somebody else, or hands one over. When the key of the service was lost, so was what they say:
+ * such a credential is as good as none, but that it can be deleted.
  */
 import { createHash, randomBytes } from 'node:crypto';
-import { badRequest, forbidden } from '../../lib/errors.ts';
+import { badRequest, forbidden, ProductError } from '../../lib/errors.ts';
 import { newHexId } from '../../lib/ids.ts';
+import type { Log } from '../../lib/log.ts';
 import { type Database, isForeignKeyViolation, isUniqueViolation } from '../database/service.ts';
 import { refuseRestricted } from './application-credentials.ts';
 import { authoriseDirectory, isAllowedInDirectory } from './directory-policy.ts';
@@ -57,14 +59,35 @@ const isEc2 = (type: string): boolean => type.toLowerCase() === ec2;
 /** Two with one access key would be one to whoever logs in with it. */
 const idOfAccess = (access: string): string => createHash('sha256').update(access).digest('hex');
 
-export function createCredentials({ database, sealing }: { database: Database; sealing: Sealing }): Credentials {
-  const open = (row: { id: string; user_id: string; project_id: string | null; type: string; blob: Buffer }): Credential => ({
-    id: row.id,
-    userId: row.user_id,
-    projectId: row.project_id,
-    type: row.type,
-    blob: sealing.open(row.id, row.blob),
-  });
+/** As it lies in the database. */
+type Sealed = Omit<Credential, 'blob'> & { readonly sealed: Buffer };
+
+const sealedOf = (row: { id: string; user_id: string; project_id: string | null; type: string; blob: Buffer }): Sealed => ({
+  id: row.id,
+  userId: row.user_id,
+  projectId: row.project_id,
+  type: row.type,
+  sealed: row.blob,
+});
+
+export function createCredentials({ database, sealing, log }: { database: Database; sealing: Sealing; log: Log }): Credentials {
+  /** Undefined: nothing opens it any more. */
+  function open({ sealed, ...credential }: Sealed): Credential | undefined {
+    try {
+      return { ...credential, blob: sealing.open(credential.id, sealed) };
+    } catch (error) {
+      // Without any key that is the answer to everything.
+      if (error instanceof ProductError) throw error;
+      log.warn({ credentialId: credential.id, error }, 'a credential does not open with the key of this service');
+      return undefined;
+    }
+  }
+
+  function opened(credential: Sealed, name: string): Credential {
+    const found = open(credential);
+    if (found === undefined) throw couldNotFind('credential', name);
+    return found;
+  }
   const rowOf = ({ id, userId, projectId, type, blob }: Credential) => ({
     id,
     user_id: userId,
@@ -73,16 +96,18 @@ export function createCredentials({ database, sealing }: { database: Database; s
     blob: sealing.seal(id, blob),
   });
 
-  async function find(id: string): Promise<Credential | undefined> {
+  async function find(id: string): Promise<Sealed | undefined> {
     const row = await database.sql.selectFrom('credentials').selectAll().where('id', '=', id).executeTakeFirst();
-    return row === undefined ? undefined : open(row);
+    return row === undefined ? undefined : sealedOf(row);
   }
 
-  async function select({ userId, type }: CredentialFilter): Promise<Credential[]> {
+  /** Of those that the asker may see, those that open. */
+  async function select(asker: ValidToken, { userId, type }: CredentialFilter): Promise<Credential[]> {
     let query = database.sql.selectFrom('credentials').selectAll().orderBy('id');
     if (userId !== undefined) query = query.where('user_id', '=', userId);
     if (type !== undefined) query = query.where('type', '=', type);
-    return (await query.execute()).map(open);
+    const found = (await query.execute()).map(sealedOf).filter(({ projectId }) => isWithin(asker, projectId));
+    return found.map(open).filter((credential) => credential !== undefined);
   }
 
   async function insert(asker: ValidToken, credential: Credential): Promise<Credential> {
@@ -104,7 +129,7 @@ export function createCredentials({ database, sealing }: { database: Database; s
     if (projectId !== null && (await findProject(database.sql, projectId)) === undefined) throw couldNotFind('project', projectId);
   }
 
-  async function ec2Of(userId: string, access: string): Promise<Credential> {
+  async function ec2Of(userId: string, access: string): Promise<Sealed> {
     const credential = await find(idOfAccess(access));
     if (credential === undefined || !isEc2(credential.type) || credential.userId !== userId) throw couldNotFind('credential', access);
     return credential;
@@ -114,14 +139,14 @@ export function createCredentials({ database, sealing }: { database: Database; s
     async list(asker, filter) {
       const own = filter.userId ?? (isAllowedInDirectory(asker, 'list_credentials') ? undefined : asker.user.id);
       authoriseDirectory(asker, 'list_credentials', { userId: own });
-      return (await select({ ...filter, userId: own })).filter(({ projectId }) => isWithin(asker, projectId));
+      return await select(asker, { ...filter, userId: own });
     },
     async get(asker, id) {
       const credential = await find(id);
       authoriseDirectory(asker, 'get_credential', { userId: credential?.userId });
       if (credential === undefined) throw couldNotFind('credential', id);
       refuseOtherProject(asker, credential.projectId);
-      return credential;
+      return opened(credential, id);
     },
     async create(asker, input) {
       authoriseDirectory(asker, 'create_credential', { userId: input.userId });
@@ -136,7 +161,7 @@ export function createCredentials({ database, sealing }: { database: Database; s
       refuseRestricted(asker, 'update_credential');
       if (old === undefined) throw couldNotFind('credential', id);
       const given = Object.fromEntries(Object.entries(changes).filter(([, value]) => value !== undefined));
-      const credential: Credential = { ...old, ...given };
+      const credential: Credential = { ...opened(old, id), ...given };
       // Not into somebody else's hands, either.
       authoriseDirectory(asker, 'update_credential', { userId: credential.userId });
       for (const { projectId } of [old, credential]) refuseOtherProject(asker, projectId);
@@ -157,14 +182,13 @@ export function createCredentials({ database, sealing }: { database: Database; s
     ec2: {
       async list(asker, userId) {
         authoriseDirectory(asker, 'ec2_list_credentials', { userId });
-        const found = await select({ userId, type: ec2 });
-        return found.filter(({ projectId }) => isWithin(asker, projectId)).map(ec2View);
+        return (await select(asker, { userId, type: ec2 })).map(ec2View);
       },
       async get(asker, userId, access) {
         authoriseDirectory(asker, 'ec2_get_credential', { userId });
         const credential = await ec2Of(userId, access);
         refuseOtherProject(asker, credential.projectId);
-        return ec2View(credential);
+        return ec2View(opened(credential, access));
       },
       async create(asker, userId, projectId) {
         authoriseDirectory(asker, 'ec2_create_credential', { userId });

@@ -105,11 +105,11 @@ export function createLimits({ database }: { database: Database }): Limits {
 }
 
 /** Asked for in the statement already, so that a project does not have those of all others read. */
-function ofScope(asker: ValidToken, filter: Some<Limit>): Some<Limit> {
+export function ofScope(asker: ValidToken, filter: Some<Limit>): Some<Limit> {
   if (isAllowedInDirectory(asker, 'get_limit')) return filter;
   const { scope } = asker;
-  if (scope.kind === 'project') return { projectId: scope.project.id, ...filter };
-  return scope.kind === 'domain' ? { domainId: scope.domain.id, ...filter } : filter;
+  if (scope.kind === 'project') return { ...filter, projectId: filter.projectId ?? scope.project.id };
+  return scope.kind === 'domain' ? { ...filter, domainId: filter.domainId ?? scope.domain.id } : filter;
 }
 
 async function checkResource(tx: Tx, { serviceId, regionId }: LimitedResource, target: string): Promise<void> {

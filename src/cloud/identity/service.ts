@@ -1,4 +1,5 @@
 import type { Clock } from '../../lib/clock.ts';
+import { type Log, silentLog } from '../../lib/log.ts';
 import type { Database } from '../database/service.ts';
 import { type ApplicationCredentials, createApplicationCredentials } from './application-credentials.ts';
 import { type AskedScope, createAuthenticate, type IssuedToken, type Proof } from './authentication.ts';
@@ -52,12 +53,13 @@ export interface IdentityDeps {
   readonly lockout?: LockoutPolicy;
   /** For secrets that users get back. Without one there are none. */
   readonly sealingKey?: Buffer;
+  readonly log?: Log;
 }
 
 const hourMs = 3_600_000;
 
 export function createIdentityService(deps: IdentityDeps): IdentityService {
-  const { database, clock, tokenLifetimeMs = hourMs, lockout = noLockout } = deps;
+  const { database, clock, tokenLifetimeMs = hourMs, lockout = noLockout, log = silentLog } = deps;
   const passwords = createPasswords();
   const checkPassword = createCheckPassword({ database, clock, passwords, lockout });
   const sealing = createSealing(deps.sealingKey);
@@ -80,7 +82,7 @@ export function createIdentityService(deps: IdentityDeps): IdentityService {
     grants: createGrants({ database }),
     applicationCredentials: createApplicationCredentials({ database, clock, passwords }),
     catalog: createCatalog({ database }),
-    credentials: createCredentials({ database, sealing }),
+    credentials: createCredentials({ database, sealing, log }),
     domainConfigs: createDomainConfigs({ database }),
     policies: createPolicies({ database }),
     consumers: createConsumers({ database, sealing }),
