@@ -1,10 +1,11 @@
 /** Staging, imports, members and quotas of images, below the wire: real database, real files, real jobs. */
+import { existsSync } from 'node:fs';
 import { readdir, rm } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { createImageLimitQuotas } from '../../src/cloud/quotas/image-limits.ts';
 import { callerOf, type ImagesUnderTest, newProject, startImages } from '../support/images.ts';
 
@@ -12,9 +13,16 @@ const admin = callerOf('admins', ['admin']);
 let under: ImagesUnderTest;
 let web: { readonly url: string; close(): void };
 let served = Buffer.alloc(0);
+let announced: number | undefined;
+let asked = 0;
 
 beforeAll(async () => {
-  const server = createServer((_request, response) => response.end(served));
+  const server = createServer((_request, response) => {
+    asked += 1;
+    if (announced === undefined) return void response.end(served);
+    response.setHeader('content-length', announced);
+    response.write('x');
+  });
   await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
   const { port } = server.address() as AddressInfo;
   web = { url: `http://127.0.0.1:${port}/image`, close: () => void server.close().closeAllConnections() };
@@ -138,6 +146,45 @@ test('an image is fetched from the web', async () => {
   await begin(owner, id, web.url);
   expect(await imported(owner, id)).toBe('active');
   expect((await bytesOf(owner, id)).equals(served)).toBe(true);
+});
+
+test('an image that is announced as larger than allowed is not fetched, and nothing is reserved for it', async () => {
+  const owner = callerOf(newProject());
+  const { id } = await under.images.create(owner, raw);
+  announced = 2 ** 41;
+  await begin(owner, id, web.url);
+  expect(await imported(owner, id)).toBe('queued');
+  announced = undefined;
+  const [task] = await under.images.imports.tasksOf(owner, id);
+  expect(task?.message).toContain('The incoming image is too large');
+});
+
+test('imports from the web connect when it is their turn', async () => {
+  const owner = callerOf(newProject());
+  // As many uploads as are taken at once, none of which sends anything before the import had time to connect.
+  const uploads = Promise.withResolvers<void>();
+  async function* waiting(): AsyncGenerator<Buffer> {
+    await uploads.promise;
+    yield Buffer.alloc(100, 1);
+  }
+  const ids = await Promise.all([1, 2, 3, 4, 5].map(async () => (await under.images.create(owner, raw)).id));
+  const [last = '', ...first] = ids;
+  const sent = first.map((id) => under.images.upload(owner, id, { stream: waiting(), expectedBytes: undefined }));
+  for (const id of first) await vi.waitFor(async () => expect((await under.images.show(owner, id)).status).toBe('saving'));
+  served = Buffer.alloc(1000, 1);
+  const before = asked;
+  await begin(owner, last, web.url);
+  const [task] = await under.images.imports.tasksOf(owner, last);
+  await vi.waitFor(async () => expect(existsSync(join(under.imagesDir, last))).toBe(true));
+  // Some round trips, in which it would have connected long ago.
+  for (let trips = 1; trips <= 10; trips += 1) {
+    await (await fetch(web.url)).arrayBuffer();
+    expect(asked).toBe(before + trips);
+  }
+  uploads.resolve();
+  await Promise.all(sent);
+  await under.jobs.settled(task?.id ?? '');
+  expect(asked).toBe(before + 11);
 });
 
 test('an address that is not allowed is refused at once', async () => {

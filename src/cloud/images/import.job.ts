@@ -5,7 +5,7 @@
  * returns the image to the queue; the task that clients look at says why.
  */
 
-import { isDiskFull, storageFull } from '../../engine/image-intake/refusals.ts';
+import { imageTooLarge, isDiskFull, storageFull } from '../../engine/image-intake/refusals.ts';
 import { SpaceError } from '../../engine/space/contract.ts';
 import { gone } from '../../lib/errors.ts';
 import type { SagaDefinition, SagaFailure, StepContext } from '../jobs/saga.ts';
@@ -17,7 +17,6 @@ import { endTask } from './task-store.ts';
 import { withSpaceFor } from './upload-space.ts';
 
 export type ImportInput = PreparedUpload & {
-  readonly owner: string;
   readonly source: { readonly kind: 'staged'; readonly received: Received } | { readonly kind: 'web'; readonly uri: string };
 };
 
@@ -36,13 +35,18 @@ export function importSaga(deps: ImagesDeps): SagaDefinition<ImportInput> {
     if (webDownload === undefined) throw new Error('web-download was switched off');
     await files.discardUpload(input.imageId, input.uploadId);
     const target = await files.beginUpload(input.imageId, input.uploadId);
-    const { stream, expectedBytes } = await webDownload.open(uri, { signal });
-    const { path } = target;
-    const { sizeBytes, md5, sha512 } = await withSpaceFor(
-      deps.space,
-      { path, isRaw: input.kind === 'raw', expectedBytes, stream },
-      (spaced) => uploads.receive(target, spaced, { expectedBytes, sizeBytesMax: deps.limits.uploadBytesMax, signal }),
-    );
+    const sizeBytesMax = deps.limits.uploadBytesMax;
+    // No server waits until others are through.
+    const { sizeBytes, md5, sha512 } = await uploads.inTurn(async (receive) => {
+      const { stream, expectedBytes, close } = await webDownload.open(uri, { signal });
+      try {
+        if (expectedBytes !== undefined && expectedBytes > sizeBytesMax) throw imageTooLarge(sizeBytesMax);
+        const arriving = { path: target.path, isRaw: input.kind === 'raw', expectedBytes, stream };
+        return await withSpaceFor(deps.space, arriving, (spaced) => receive(target, spaced, { expectedBytes, sizeBytesMax, signal }));
+      } finally {
+        close();
+      }
+    }, signal);
     await deps.database.transact(async (tx) => {
       const image = await lockImage(tx.sql, input.imageId);
       if (image?.status !== 'importing') throw gone(`Image ${input.imageId} was deleted.`);

@@ -75,7 +75,6 @@ export function createImageImports(deps: ImagesDeps): ImageImports {
     const uploadId = image.staged?.uploadId ?? newId();
     const input: ImportInput = {
       imageId: image.id,
-      owner: image.owner,
       uploadId,
       kind: diskKindOf(image),
       layerId: newId(),

@@ -177,3 +177,24 @@ test('300 MiB go through without holding up the event loop', { retry: 2, timeout
   // The histogram counts its own 5 ms between samples.
   expect(delay.percentile(99) / 1e6).toBeLessThan(50);
 });
+
+test('what is only asked for in its turn is not asked for while others send', async () => {
+  const uploads = createUploads(1);
+  const sender = Promise.withResolvers<void>();
+  async function* waiting(): AsyncGenerator<Buffer> {
+    await sender.promise;
+    order.push('sent');
+    yield Buffer.from('first');
+  }
+  const order: string[] = [];
+  const first = uploads.receive(target, waiting(), options());
+  const second = { path: join(folder, 'second'), extentsPath: join(folder, 'second.extents') };
+  const turn = uploads.inTurn((receive) => {
+    order.push('asked');
+    return receive(second, inPieces(Buffer.from('second'), 3), options());
+  }, new AbortController().signal);
+  sender.resolve();
+  await first;
+  expect((await turn).sizeBytes).toBe(6);
+  expect(order).toEqual(['sent', 'asked']);
+});

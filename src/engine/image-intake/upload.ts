@@ -37,9 +37,13 @@ export interface ReceivedFile {
   readonly sha512: string;
 }
 
+/** Resolves when both files, and their names, are durable. Rejects with a `ProductError` for what is the sender's or the disk's doing. */
+type Receive = (target: UploadTarget, body: AsyncIterable<Uint8Array>, options: UploadOptions) => Promise<ReceivedFile>;
+
 export interface Uploads {
-  /** Resolves when both files, and their names, are durable. Rejects with a `ProductError` for what is the sender's or the disk's doing. */
-  receive(target: UploadTarget, body: AsyncIterable<Uint8Array>, options: UploadOptions): Promise<ReceivedFile>;
+  readonly receive: Receive;
+  /** For bytes that are to be asked for only when they can be taken: `work` gets its turn before it has them. */
+  inTurn<T>(work: (receive: Receive) => Promise<T>, signal: AbortSignal): Promise<T>;
 }
 
 /** What an upload has taken from its sender may be so much more than what its file holds. */
@@ -55,6 +59,7 @@ export function createUploads(concurrencyMax = concurrentUploadsMax): Uploads {
   const turnstile = createTurnstile(concurrencyMax);
   return {
     receive: (target, body, options) => turnstile.pass(() => receiveFile(target, body, options), options.signal),
+    inTurn: (work, signal) => turnstile.pass(() => work(receiveFile), signal),
   };
 }
 

@@ -94,6 +94,16 @@ test('redirects are not followed, and errors and compressed answers are refused'
   }
 });
 
+test('a sender that drips is given up', async () => {
+  const port = await serve((_request, response) => {
+    const drip = setInterval(() => response.write('x'), 5);
+    response.once('close', () => clearInterval(drip));
+  });
+  const rules = { allowedNetworks: ['127.0.0.1'], allowedPorts: [port] };
+  const body = await createWebDownload(rules, { graceMs: 50, bytesPerSecondMin: 1_000_000 }).open(`http://127.0.0.1:${port}/`, { signal });
+  await expect(buffer(Readable.from(body.stream))).rejects.toThrow('too slowly');
+});
+
 test('a connection that breaks in the middle is a refusal, not an end', async () => {
   const port = await serve((_request, response) => {
     response.writeHead(200, { 'content-length': 1000 });

@@ -9,13 +9,13 @@ import { lookup } from 'node:dns';
 import { type ClientRequest, request as httpRequest, type IncomingMessage } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import { isIP, type LookupFunction } from 'node:net';
-import { badRequest, type ProductError } from '../../lib/errors.ts';
+import { badRequest, ProductError } from '../../lib/errors.ts';
 import { addressFilter, type DownloadRules } from './web-addresses.ts';
 
 export interface WebDownload {
   /** Why this address is refused whatever is behind it; undefined: it may be tried. */
   refusalOf(uri: string): string | undefined;
-  /** The bytes behind an address; rejects with a `ProductError`. The stream has to be read or destroyed. */
+  /** The bytes behind an address; rejects with a `ProductError`. The body has to be closed. */
   open(uri: string, options: { readonly signal: AbortSignal }): Promise<WebBody>;
 }
 
@@ -23,12 +23,24 @@ export interface WebBody {
   readonly stream: AsyncIterable<Uint8Array>;
   /** What the sender announced, when it did. */
   readonly expectedBytes: number | undefined;
+  /** Ends the connection; needed unless the stream was read to its end. */
+  close(): void;
+}
+
+/** How long a sender may be how slow. */
+export interface Patience {
+  /** Until so much time has passed, anything will do. */
+  readonly graceMs: number;
+  /** On the average from the beginning on. */
+  readonly bytesPerSecondMin: number;
 }
 
 const silenceMsMax = 60_000;
+/** A sender that drips keeps others waiting for their turn. */
+const usualPatience: Patience = { graceMs: 120_000, bytesPerSecondMin: 32 * 1024 };
 const uriLengthMax = 2048;
 
-export function createWebDownload(rules: DownloadRules): WebDownload {
+export function createWebDownload(rules: DownloadRules, patience = usualPatience): WebDownload {
   const isAllowed = addressFilter(rules.allowedNetworks);
 
   function parse(uri: string): URL | string {
@@ -66,7 +78,7 @@ export function createWebDownload(rules: DownloadRules): WebDownload {
       try {
         checkAnswer(response);
         const expectedBytes = announcedBytes(response);
-        return { stream: bodyOf(request, response), expectedBytes };
+        return { stream: bodyOf(request, response, patience), expectedBytes, close: () => void request.destroy() };
       } catch (error) {
         request.destroy();
         throw error;
@@ -104,11 +116,23 @@ function announcedBytes({ headers }: IncomingMessage): number | undefined {
   return Number.isSafeInteger(length) && length >= 0 ? length : undefined;
 }
 
-async function* bodyOf(request: ClientRequest, response: IncomingMessage): AsyncGenerator<Uint8Array> {
+async function* bodyOf(
+  request: ClientRequest,
+  response: IncomingMessage,
+  { graceMs, bytesPerSecondMin }: Patience,
+): AsyncGenerator<Uint8Array> {
+  const begunAt = performance.now();
+  let bytes = 0;
   try {
-    for await (const piece of response) yield piece;
+    for await (const piece of response) {
+      bytes += piece.length;
+      const passedMs = performance.now() - begunAt;
+      if (passedMs > graceMs && bytes < (passedMs / 1000) * bytesPerSecondMin)
+        throw badRequest('The image cannot be downloaded: the server sends it too slowly.');
+      yield piece;
+    }
   } catch (error) {
-    throw badRequest('The image cannot be downloaded: the connection was lost.', error);
+    throw error instanceof ProductError ? error : badRequest('The image cannot be downloaded: the connection was lost.', error);
   } finally {
     request.destroy();
   }
