@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
 import { newId } from '../../src/lib/ids.ts';
 import { proveSaga, type SagaFixture } from '../support/saga-harness.ts';
-import { callerOf, startVolumeCloud, type VolumeCloud } from '../support/volume-cloud.ts';
+import { callerOf, nothingIsLeftOver, startVolumeCloud, type VolumeCloud } from '../support/volume-cloud.ts';
 
 /** Every saga of groups: each step twice, a failure at every marked instant, a cancellation before every step. All of a group, or none of it. */
 
@@ -33,25 +33,6 @@ function prove(kind: string, make: Case): Promise<string[]> {
       };
     },
   });
-}
-
-/** When all rows give up what is theirs, no layer, no point and no hold remains. Without sagas: those may be the changed ones. */
-async function nothingIsLeftOver(cloud: VolumeCloud): Promise<void> {
-  const { database } = cloud.held;
-  for (const { id, point_id: pointId } of await database.sql.selectFrom('snapshots').select(['id', 'point_id']).execute()) {
-    await database.transact(async (tx) => {
-      if (pointId !== null) await cloud.disks.release(tx, pointId, `snapshot:${id}`);
-      await tx.sql.deleteFrom('snapshots').where('id', '=', id).execute();
-    });
-  }
-  for (const { id } of await database.sql.selectFrom('volumes').select('id').execute()) {
-    await cloud.disks.dropDisk(id);
-    await database.sql.deleteFrom('volumes').where('id', '=', id).execute();
-  }
-  await cloud.disks.tidy();
-  for (const table of ['layers', 'point_holds', 'points'] as const) {
-    expect(await database.sql.selectFrom(table).selectAll().execute(), table).toEqual([]);
-  }
 }
 
 async function makeGroup(cloud: VolumeCloud, memberCount = 2): Promise<{ id: string; volumeIds: string[] }> {

@@ -2,7 +2,7 @@ import { expect, it } from 'vitest';
 import type { Volume } from '../../src/cloud/volumes/service.ts';
 import { newId } from '../../src/lib/ids.ts';
 import { proveSaga, type SagaFixture } from '../support/saga-harness.ts';
-import { callerOf, startVolumeCloud, type VolumeCloud } from '../support/volume-cloud.ts';
+import { callerOf, nothingIsLeftOver, startVolumeCloud, type VolumeCloud } from '../support/volume-cloud.ts';
 
 /** Every saga of volumes and snapshots: each step twice, a failure at every marked instant, a cancellation before every step. */
 
@@ -35,25 +35,6 @@ async function sagaOf(cloud: VolumeCloud, subjectId: string, kind: string): Prom
   const saga = (await cloud.jobs.find(subjectId)).find((view) => view.kind === kind);
   if (saga === undefined) throw new Error(`no ${kind} was started for ${subjectId}`);
   return { sagaId: saga.id };
-}
-
-/** When snapshots and volumes give up what is theirs, no layer, no point and no hold remains. Without sagas: those may be the changed ones. */
-async function nothingIsLeftOver(cloud: VolumeCloud): Promise<void> {
-  const { database } = cloud.held;
-  for (const { id, point_id: pointId } of await database.sql.selectFrom('snapshots').select(['id', 'point_id']).execute()) {
-    await database.transact(async (tx) => {
-      if (pointId !== null) await cloud.disks.release(tx, pointId, `snapshot:${id}`);
-      await tx.sql.deleteFrom('snapshots').where('id', '=', id).execute();
-    });
-  }
-  for (const { id } of await database.sql.selectFrom('volumes').select('id').execute()) {
-    await cloud.disks.dropDisk(id);
-    await database.sql.deleteFrom('volumes').where('id', '=', id).execute();
-  }
-  await cloud.disks.tidy();
-  for (const table of ['layers', 'point_holds', 'points'] as const) {
-    expect(await database.sql.selectFrom(table).selectAll().execute(), table).toEqual([]);
-  }
 }
 
 const statusOf = async (cloud: VolumeCloud, id: string): Promise<string> => (await cloud.volumes.get(ada, id)).status;

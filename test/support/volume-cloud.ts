@@ -3,6 +3,7 @@ import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
+import { expect } from 'vitest';
 import { createDisksService, type RunningDisks } from '../../src/cloud/disks/service.ts';
 import { createGroupPorts } from '../../src/cloud/groups/ports.ts';
 import { createGroupsService, type GroupsService } from '../../src/cloud/groups/service.ts';
@@ -156,4 +157,23 @@ export async function startVolumeCloud(options: { openJobs?: typeof openRealJobs
       await rm(folder, { recursive: true, force: true });
     },
   };
+}
+
+/** When snapshots and volumes give up what is theirs, no layer, no point and no hold remains. Without sagas: those may be the changed ones. */
+export async function nothingIsLeftOver(cloud: VolumeCloud): Promise<void> {
+  const { database } = cloud.held;
+  for (const { id, point_id: pointId } of await database.sql.selectFrom('snapshots').select(['id', 'point_id']).execute()) {
+    await database.transact(async (tx) => {
+      if (pointId !== null) await cloud.disks.release(tx, pointId, `snapshot:${id}`);
+      await tx.sql.deleteFrom('snapshots').where('id', '=', id).execute();
+    });
+  }
+  for (const { id } of await database.sql.selectFrom('volumes').select('id').execute()) {
+    await cloud.disks.dropDisk(id);
+    await database.sql.deleteFrom('volumes').where('id', '=', id).execute();
+  }
+  await cloud.disks.tidy();
+  for (const table of ['layers', 'point_holds', 'points'] as const) {
+    expect(await database.sql.selectFrom(table).selectAll().execute(), table).toEqual([]);
+  }
 }

@@ -64,6 +64,7 @@ export interface DisksService {
    * As `freeze`, of several volumes while nobody else can do anything with any of their disks. Of disks that nobody has open that is one moment.
    * Those that are open are switched over one after the other, within milliseconds: what a client writes to two of them meanwhile may be in
    * the point of the second and not in that of the first. A failure may leave points that were made: the caller releases all of them.
+   * A repeat of what was interrupted in the middle fails: the rest would be of another moment.
    */
   freezeTogether(plans: readonly FreezeOfOne[]): Promise<void>;
   /** Makes a frozen raw base and its point, with bytes that `write` puts into the target; it returns the ranges it wrote. */
