@@ -338,6 +338,29 @@ describe('metadata of volumes and snapshots', () => {
       expect((await send(ada, 'PUT', path, { metadata: {} })).body).toEqual({ metadata: {} });
     }
   });
+
+  it('of volumes is changed under a condition, from 3.15 on', async () => {
+    const id = await create(eve, { size: 1, metadata: { a: '1' } });
+    const url = `/volume/v3/volumes/${id}/metadata`;
+    const put = async (path: string, payload: object, tag: string, version = '3.15') => {
+      const headers = { 'x-auth-token': eve.token, 'if-match': tag, 'openstack-api-version': `volume ${version}` };
+      return (await app.inject({ method: 'PUT', url: url + path, headers, payload })).statusCode;
+    };
+    const shown = async (version: string) => await send(eve, 'GET', `/volumes/${id}/metadata`, undefined, version);
+    expect((await shown('3.14')).headers).not.toHaveProperty('etag');
+    const tag = String((await shown('3.15')).headers.etag);
+    expect(tag).toMatch(/^"[0-9a-f]{32}"$/);
+
+    expect(await put('', { metadata: { a: '2' } }, '"stale"')).toBe(412);
+    expect(await put('/a', { meta: { a: '2' } }, '"stale"')).toBe(412);
+    expect((await shown('3.15')).body).toEqual({ metadata: { a: '1' } });
+    expect(await put('', { metadata: { a: '2' } }, tag)).toBe(200);
+    // What was there is there no more.
+    expect(await put('/a', { meta: { a: '3' } }, tag)).toBe(412);
+    expect(await put('/a', { meta: { a: '3' } }, '*')).toBe(200);
+    expect(await put('', { metadata: { a: '4' } }, '"stale"', '3.14')).toBe(200);
+    expect((await shown('3.15')).body).toEqual({ metadata: { a: '4' } });
+  });
 });
 
 describe('an empty id', () => {
