@@ -1,6 +1,6 @@
 /**
  * What one export leaves on the machine, `<runtimeDir>/<12 hex digits of its id>/`, mode 0700: the two sockets, the log of the daemon,
- * and `export.json`, which is written when the daemon answers. The socket's name is random: whoever shall connect is told it.
+ * its pid file, and `export.json`, which is written when the daemon answers. The socket's name is random: whoever shall connect is told it.
  */
 import { createHash, randomBytes } from 'node:crypto';
 import { mkdir, readFile, rm } from 'node:fs/promises';
@@ -17,6 +17,7 @@ const socketNameLength = 'n-'.length + 32;
 export interface ExportFolder {
   readonly path: string;
   readonly logPath: string;
+  readonly pidPath: string;
 }
 
 export function checkRuntimeDir(runtimeDir: string): void {
@@ -30,8 +31,10 @@ export function checkRuntimeDir(runtimeDir: string): void {
 
 export function exportFolderOf(runtimeDir: string, exportId: string): ExportFolder {
   const path = join(runtimeDir, createHash('sha256').update(exportId).digest('hex').slice(0, folderNameLength));
-  return { path, logPath: join(path, 'log') };
+  return folderAt(path);
 }
+
+export const folderAt = (path: string): ExportFolder => ({ path, logPath: join(path, 'log'), pidPath: join(path, 'pid') });
 
 export async function makeExportFolder(folder: ExportFolder): Promise<{ socketPath: string; monitorPath: string }> {
   await mkdir(folder.path, { recursive: true, mode: 0o700 });

@@ -4,8 +4,6 @@
  * A daemon outlives the service. Whoever has its `DiskExport` can take it over: every call here begins by asking the daemon itself.
  * The mark beside the top layer is set before the daemon starts and removed after it ended cleanly (see open-marks.ts).
  */
-import { existsSync } from 'node:fs';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { crashPoint } from '../../../lib/crash-points.ts';
 import { syncFile } from '../../../lib/durable-files.ts';
 import { messageOf } from '../../../lib/errors.ts';
@@ -15,15 +13,8 @@ import type { Confinement } from '../../confinement/run-confined.ts';
 import type { DiskExport, ExportState, LayerChain } from '../contract.ts';
 import { VolumeBackendError } from '../errors.ts';
 import { blockNode, nodeNamesOf, workingDirOf } from './block-nodes.ts';
-import {
-  type ExportFolder,
-  exportFolderOf,
-  makeExportFolder,
-  readExport,
-  readLog,
-  recordExport,
-  removeExportFolder,
-} from './export-folder.ts';
+import { isStarting, waitUntilServing } from './daemon-start.ts';
+import { type ExportFolder, exportFolderOf, makeExportFolder, readExport, recordExport, removeExportFolder } from './export-folder.ts';
 import { daemonExportId, readGraph } from './export-graph.ts';
 import { findStorageDaemon, storageDaemon } from './find-process.ts';
 import type { LayerFile, LayerPaths } from './layer-paths.ts';
@@ -42,10 +33,6 @@ export interface ExportDeps {
 /** Under this name NBD clients find the disk; the default export is the same one. */
 export const nbdExportName = 'disk';
 
-const startTimeoutMs = 15_000;
-/** A monitor that took the connection while the daemon was still being set up may never answer on it; the next one it does. */
-const firstAnswerTimeoutMs = 2_000;
-const loadTimeoutMs = 2_000;
 /** A clean end writes everything out first. */
 const quitTimeoutMs = 60_000;
 const killTimeoutMs = 5_000;
@@ -125,7 +112,7 @@ async function start(deps: ExportDeps, plan: Start): Promise<DiskExport> {
   const diskExport: DiskExport = { id: plan.id, home: plan.home, ...sockets, processId };
   try {
     crashPoint('export:launch:after');
-    await waitUntilServing(diskExport, plan.folder.logPath);
+    await waitUntilServing(diskExport, plan.folder);
   } catch (error) {
     // Nobody was told of it yet, so it has nothing to write out; and before its start is complete it does not hear SIGTERM.
     if (await isStarting(diskExport)) await endByForce(processId, plan.id, ['SIGKILL']);
@@ -148,42 +135,13 @@ function daemonArguments(plan: Start, sockets: { socketPath: string; monitorPath
   });
   args.push('--nbd-server', `addr.type=unix,addr.path=${escapeComma(sockets.socketPath)},max-connections=${connectionsMax}`);
   add('export', { type: 'nbd', id: daemonExportId(plan.id), 'node-name': backing, name: nbdExportName, writable: !plan.readOnly });
-  // Last, so that a monitor that answers means a disk that is served.
   args.push('--chardev', `socket,id=monitor,path=${escapeComma(sockets.monitorPath)},server=on,wait=off`, '--monitor', 'chardev=monitor');
+  args.push('--pidfile', plan.folder.pidPath);
   return args;
 }
 
 /** In option strings a comma ends a value. */
 const escapeComma = (path: string): string => path.replaceAll(',', ',,');
-
-async function waitUntilServing(target: DiskExport, logPath: string): Promise<void> {
-  const deadline = performance.now() + startTimeoutMs;
-  for (;;) {
-    try {
-      (await connectQmp(target.monitorPath, { timeoutMs: firstAnswerTimeoutMs })).close();
-      return;
-    } catch (error) {
-      if (performance.now() > deadline) throw error;
-      if (!isProcessAlive(target.processId, target.id) && !(await isStarting(target))) {
-        throw new VolumeBackendError('failed', `${storageDaemon} ended at its start: ${await readLog(logPath)}`, { cause: error });
-      }
-    }
-    await sleep(2);
-  }
-}
-
-/**
- * Between its birth and its becoming the daemon, the process has the arguments of the cage; while the new program is loaded it has none, which
- * on a busy machine takes a while.
- */
-async function isStarting(target: DiskExport): Promise<boolean> {
-  const deadline = performance.now() + loadTimeoutMs;
-  do {
-    if (isProcessAlive(target.processId, target.id)) return true;
-    await sleep(20);
-  } while (existsSync(`/proc/${target.processId}`) && performance.now() < deadline);
-  return false;
-}
 
 /** Runs `work` on the monitor of a live export. */
 export async function withMonitor<T>(target: DiskExport, work: (monitor: QmpClient) => Promise<T>): Promise<T> {

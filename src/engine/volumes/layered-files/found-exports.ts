@@ -8,7 +8,7 @@ import { basename, dirname, join } from 'node:path';
 import { processArguments } from '../../../lib/processes.ts';
 import type { DiskExport } from '../contract.ts';
 import type { FoundExport, LayerInventory } from '../inventory-contract.ts';
-import { exportFolderOf, removeExportFolder } from './export-folder.ts';
+import { exportFolderOf, folderAt, removeExportFolder } from './export-folder.ts';
 import { daemonExportId } from './export-graph.ts';
 import { storageDaemon } from './find-process.ts';
 
@@ -49,7 +49,7 @@ export function createFoundExports({
       const target = (await daemons()).get(name);
       if (target !== undefined) await close(target);
       const path = join(runtimeDir, name);
-      if (existsSync(path)) await removeExportFolder({ path, logPath: join(path, 'log') });
+      if (existsSync(path)) await removeExportFolder(folderAt(path));
     },
   };
 }
