@@ -16,7 +16,7 @@ import { measureLatencies } from './latencies.ts';
 import { type Row, warmMemory } from './measure.ts';
 import { copyImage, createPeers, type Peer } from './peers.ts';
 import { printTable } from './report.ts';
-import { measureSnapshotLatency, measureWritesDuringMerges } from './snapshot-latency.ts';
+import { measureSnapshotLatency, measureSnapshotsDuringMerges, measureWritesDuringMerges } from './snapshot-latency.ts';
 import { createSubject, type Subject } from './subject.ts';
 
 const changedShare = 0.02;
@@ -97,6 +97,7 @@ async function main(): Promise<void> {
     const latencies = [
       ...(await measureLatencies(subject, original.imagePath)),
       ...(await measureSnapshotLatency(subject.api)),
+      ...(await measureSnapshotsDuringMerges(subject.api)),
       ...(await measureWritesDuringMerges(subject.api)),
     ];
     const throughput = await measureThroughput(subject.api, service.url);

@@ -1,6 +1,6 @@
 /**
  * What a snapshot takes from the request until it is available, for volumes of all sizes, with many snapshots or none on them, offline,
- * connected, and while their client writes; and what a merge in the background does to the writes of that client.
+ * connected, while their client writes, and while layers merge; and what a merge in the background does to the writes of that client.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { seededRandom } from '../src/lib/random.ts';
@@ -27,31 +27,42 @@ export async function measureSnapshotLatency(api: Api): Promise<Latency[]> {
   const rows: Latency[] = [];
   for (const sizeGib of sizesGib) {
     for (const count of standing) {
-      const volumeId = await makeVolume(api, { size: sizeGib });
-      for (let made = 0; made < count; made += 1) await makeSnapshot(api, volumeId);
       for (const load of ['offline', 'connected, idle', 'connected, writing'] as const) {
+        // A fresh one each time: else layers of the cell before stand in it, too.
+        const volumeId = await makeVolume(api, { size: sizeGib });
+        for (let made = 0; made < count; made += 1) await makeSnapshot(api, volumeId);
         const what = `snapshot, ${sizeGib} GiB, ${count} snapshots, ${load}`;
         rows.push(summarise(what, await underLoad(api, volumeId, load, () => snapshots(api, volumeId))));
         const { medianMs, p99Ms, maxMs } = rows.at(-1) as Latency;
         process.stdout.write(`  ${what}: p50 ${medianMs.toFixed(1)} p99 ${p99Ms.toFixed(1)} max ${maxMs.toFixed(1)} ms\n`);
+        await removeVolume(api, volumeId);
       }
-      await api.volume('DELETE', `/volumes/${volumeId}?cascade=True`);
-      await api.settled('volumes', volumeId, 120_000);
     }
   }
   return rows;
+}
+
+async function removeVolume(api: Api, volumeId: string): Promise<void> {
+  await api.volume('DELETE', `/volumes/${volumeId}?cascade=True`);
+  await api.settled('volumes', volumeId, 120_000);
+}
+
+/** Returns what it took in milliseconds until it was available. */
+async function timedSnapshot(api: Api, volumeId: string): Promise<{ id: string; timeMs: number }> {
+  const startedAt = performance.now();
+  const { snapshot } = await api.volume('POST', '/snapshots', { snapshot: { volume_id: volumeId, force: true } });
+  await untilAvailable(api, `/snapshots/${snapshot.id}`, 'snapshot');
+  return { id: snapshot.id, timeMs: performance.now() - startedAt };
 }
 
 /** Those that it makes are deleted again, so that the number of snapshots on the volume stays. */
 async function snapshots(api: Api, volumeId: string): Promise<number[]> {
   const times: number[] = [];
   for (let count = 0; count < measuredPerCell + warmUps; count += 1) {
-    const startedAt = performance.now();
-    const { snapshot } = await api.volume('POST', '/snapshots', { snapshot: { volume_id: volumeId, force: true } });
-    await untilAvailable(api, `/snapshots/${snapshot.id}`, 'snapshot');
-    if (count >= warmUps) times.push(performance.now() - startedAt);
-    await api.volume('DELETE', `/snapshots/${snapshot.id}`);
-    await api.settled('snapshots', snapshot.id);
+    const { id, timeMs } = await timedSnapshot(api, volumeId);
+    if (count >= warmUps) times.push(timeMs);
+    await api.volume('DELETE', `/snapshots/${id}`);
+    await api.settled('snapshots', id);
   }
   return times;
 }
@@ -114,24 +125,57 @@ function startWriter(client: NbdClient): Writer {
   };
 }
 
-const mergedLayers = 12;
 const writesPerLayer = 4096;
+const volumesWithMerges = 25;
+/** Merging begins after two seconds without a snapshot, and the layers made here take it four more at least. */
+const mergesRunFromMs = 2_600;
+const mergesRunForMs = 1_500;
+const layersToMerge = 3;
+
+/** Snapshots at a moment when the layers of deleted ones are being merged: one of each volume, for after it the merges wait. */
+export async function measureSnapshotsDuringMerges(api: Api): Promise<Latency[]> {
+  const random = seededRandom(3);
+  const times: number[] = [];
+  for (let count = 0; count < volumesWithMerges; count += 1) {
+    const volumeId = await makeVolume(api, { size: 100 });
+    await connected(api, volumeId, async (client) => {
+      const ids = await snapshotsWithWrites(api, volumeId, { client, random, layers: layersToMerge });
+      for (const id of ids) await api.volume('DELETE', `/snapshots/${id}`);
+      await sleep(mergesRunFromMs + random() * mergesRunForMs);
+      const writer = startWriter(client);
+      await sleep(100);
+      times.push((await timedSnapshot(api, volumeId)).timeMs);
+      await writer.stop();
+    });
+    await removeVolume(api, volumeId);
+  }
+  return [summarise('snapshot, 100 GiB, connected, writing, while layers merge', times)];
+}
+
+/** Returns the ids of the snapshots, with thousands of blocks written before each. */
+async function snapshotsWithWrites(
+  api: Api,
+  volumeId: string,
+  { client, random, layers }: { client: NbdClient; random: () => number; layers: number },
+): Promise<string[]> {
+  const ids: string[] = [];
+  for (let layer = 0; layer < layers; layer += 1) {
+    for (let done = 0; done < writesPerLayer; done += writesInFlight) {
+      await Promise.all(Array.from({ length: writesInFlight }, () => client.write(anyOffset(random), Buffer.alloc(blockBytes, layer + 1))));
+    }
+    ids.push(await makeSnapshot(api, volumeId));
+  }
+  return ids;
+}
+
+const mergedLayers = 12;
 const observedMs = 5_000;
 
 /** Writes of a connected client: undisturbed, and while the layers of deleted snapshots are merged below it. */
 export async function measureWritesDuringMerges(api: Api): Promise<Latency[]> {
   const volumeId = await makeVolume(api, { size: 100 });
   return await connected(api, volumeId, async (client) => {
-    const random = seededRandom(2);
-    const ids: string[] = [];
-    for (let layer = 0; layer < mergedLayers; layer += 1) {
-      for (let done = 0; done < writesPerLayer; done += writesInFlight) {
-        await Promise.all(
-          Array.from({ length: writesInFlight }, () => client.write(anyOffset(random), Buffer.alloc(blockBytes, layer + 1))),
-        );
-      }
-      ids.push(await makeSnapshot(api, volumeId));
-    }
+    const ids = await snapshotsWithWrites(api, volumeId, { client, random: seededRandom(2), layers: mergedLayers });
     const quiet = startWriter(client);
     await sleep(observedMs);
     await quiet.stop();
