@@ -40,13 +40,19 @@ export const isUnsettled = ({ chain, plannedOverlay }: DiskState): boolean =>
 
 const layerColumns = query.raw('id, parent_id AS "parentId", home, format, size_bytes AS "sizeBytes", state');
 
+/**
+ * A step down a chain. The limit keeps PostgreSQL from reading all layers in each step, which it thinks is cheaper than a look into the index, so that a
+ * chain would take time that grows with the square of its length (400 layers 21 ms instead of 2).
+ */
+export const layerBelow = query.raw('chain CROSS JOIN LATERAL (SELECT * FROM layers WHERE layers.id = chain.parent_id LIMIT 1) AS below');
+
 /** The chain of a layer from the bottom to the layer itself. */
 export async function chainOf(sql: Sql, layerId: string): Promise<LayerRow[]> {
   const { rows } = await query<LayerRow>`
     WITH RECURSIVE chain AS (
       SELECT layers.*, 0 AS depth FROM layers WHERE id = ${layerId}
       UNION ALL
-      SELECT below.*, depth + 1 FROM layers AS below JOIN chain ON below.id = chain.parent_id
+      SELECT below.*, depth + 1 FROM ${layerBelow}
     )
     SELECT ${layerColumns} FROM chain ORDER BY depth DESC`.execute(sql);
   return rows;
@@ -74,7 +80,7 @@ async function diskRow(sql: Sql, volumeId: string, pointId: string | null): Prom
     ), chain AS (
       SELECT layers.*, 0 AS depth FROM layers JOIN volume ON id = top_layer_id
       UNION ALL
-      SELECT below.*, depth + 1 FROM layers AS below JOIN chain ON below.id = chain.parent_id
+      SELECT below.*, depth + 1 FROM ${layerBelow}
     )
     SELECT head_point_id AS "headPointId", top_layer_id AS "topLayerId",
       (SELECT json_agg(json_build_object('id', id, 'parentId', parent_id, 'home', home, 'format', format,

@@ -91,12 +91,15 @@ const treeColumns = (where: { repositoryId: string; domain: string }) => query`
     WHERE point_id = tree.id AND repository_id = ${where.repositoryId} AND domain = ${where.domain} ORDER BY session LIMIT 1
   ) AS known ON true`;
 
+// As in layer-store.ts, limits keep PostgreSQL from reading all points in each step.
+
 /** A point and all its ancestors. */
 export async function ancestorsOf(sql: Sql, pointId: string, where: { repositoryId: string; domain: string }): Promise<TreePoint[]> {
   const { rows } = await query<TreePoint>`
     WITH RECURSIVE tree AS (
       SELECT id, parent_id, layer_id, journal FROM points WHERE id = ${pointId}
-      UNION ALL SELECT up.id, up.parent_id, up.layer_id, up.journal FROM points AS up JOIN tree ON up.id = tree.parent_id
+      UNION ALL SELECT up.id, up.parent_id, up.layer_id, up.journal
+        FROM tree CROSS JOIN LATERAL (SELECT * FROM points WHERE id = tree.parent_id LIMIT 1) AS up
     ) SELECT ${treeColumns(where)}`.execute(sql);
   return rows;
 }
@@ -106,10 +109,11 @@ export async function wholeTreeOf(sql: Sql, pointId: string, where: { repository
   const { rows } = await query<TreePoint>`
     WITH RECURSIVE up AS (
       SELECT id, parent_id FROM points WHERE id = ${pointId}
-      UNION ALL SELECT points.id, points.parent_id FROM points JOIN up ON points.id = up.parent_id
+      UNION ALL SELECT next.id, next.parent_id FROM up CROSS JOIN LATERAL (SELECT * FROM points WHERE id = up.parent_id LIMIT 1) AS next
     ), tree AS (
       SELECT id, parent_id, layer_id, journal FROM points WHERE id = (SELECT id FROM up WHERE parent_id IS NULL)
-      UNION ALL SELECT down.id, down.parent_id, down.layer_id, down.journal FROM points AS down JOIN tree ON down.parent_id = tree.id
+      UNION ALL SELECT down.id, down.parent_id, down.layer_id, down.journal
+        FROM tree CROSS JOIN LATERAL (SELECT * FROM points WHERE parent_id = tree.id OFFSET 0) AS down
     ) SELECT ${treeColumns(where)}`.execute(sql);
   return rows;
 }

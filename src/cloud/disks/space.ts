@@ -9,6 +9,7 @@ import { sql as query } from 'kysely';
 import type { Layer, VolumeBackend } from '../../engine/volumes/contract.ts';
 import type { Database } from '../database/service.ts';
 import { type DiskSpace, type DiskUsage, type Sharer, sharers } from './contract.ts';
+import { layerBelow } from './layer-store.ts';
 
 export interface DiskFigures {
   total(): Promise<DiskSpace>;
@@ -100,7 +101,7 @@ async function chainWithNeeds({ sql }: Database, volumeId: string): Promise<read
   const { rows } = await query<ChainLayer>`
     WITH RECURSIVE chain AS (
       SELECT layers.id, layers.parent_id, 0 AS depth FROM layers JOIN volumes ON top_layer_id = layers.id WHERE volumes.id = ${volumeId}
-      UNION ALL SELECT below.id, below.parent_id, depth + 1 FROM layers AS below JOIN chain ON below.id = chain.parent_id
+      UNION ALL SELECT below.id, below.parent_id, depth + 1 FROM ${layerBelow}
     ), above AS (
       SELECT id, id AS foot FROM chain
       UNION ALL SELECT layers.id, foot FROM layers JOIN above ON layers.parent_id = above.id WHERE layers.id NOT IN (SELECT id FROM chain)
