@@ -2,7 +2,8 @@
  * Carries out what `tidy.ts` plans. One run at a time among all processes.
  *
  * Merges run one by one and may take hours, for they give way to clients. What may be removed does not wait for them: a nudge during a merge
- * has it removed at once. A merge that had to give way itself is tried again later, and later each time, since it begins anew.
+ * has it removed at once. A merge that had to give way itself is tried again later, and later each time, since it begins anew; those of a volume
+ * wait until its snapshots have paused (`restless.ts`).
  */
 import { sql as query } from 'kysely';
 import type { VolumeBackend } from '../../engine/volumes/contract.ts';
@@ -18,6 +19,7 @@ import type { Merges } from './merge.ts';
 import type { MergePlan } from './merge-rows.ts';
 import { createPostponed } from './postponed.ts';
 import { prunePoints } from './prune.ts';
+import type { Restless } from './restless.ts';
 import { loadTidyLayers, planTidy, type TidyLayer } from './tidy.ts';
 
 export interface Housekeeping {
@@ -32,7 +34,7 @@ const nudgeDelayMs = 250;
 /** After a run that failed, or met a full disk: not all space is freed by us, so that we would hear of it. */
 const retryDelayMs = 60_000;
 
-/** Whether merges that were postponed are tried, too. */
+/** Whether merges that were postponed are tried, too, and those of volumes that are not at rest. */
 type Eagerness = 'all' | 'what is due';
 
 export function createHousekeeping(deps: {
@@ -42,9 +44,10 @@ export function createHousekeeping(deps: {
   merges: Merges;
   exports: Exports;
   journals: Journals;
+  restless: Restless;
   log: Log;
 }): Housekeeping {
-  const { database, backend, locks, merges, exports, journals, log } = deps;
+  const { database, backend, locks, merges, exports, journals, restless, log } = deps;
   const postponed = createPostponed();
   let stopped = false;
   /** Somebody released something, or a merge is over. */
@@ -93,11 +96,12 @@ export function createHousekeeping(deps: {
   /** A merge makes the next one of its chain possible. One that could not be done now is not tried again in this run. */
   async function mergeAll(sql: Sql, how: Eagerness): Promise<void> {
     const refused = new Set<string>();
-    const mayRun = (id: string): boolean => !refused.has(id) && (how === 'all' || postponed.mayRun(id));
     let lacksSpace = false;
     let plan = await planMerges(sql);
+    const isDue = ({ younger: { id, home } }: MergePlan): boolean =>
+      postponed.mayRun(id) && restless.mayMerge(home, plan.filter(({ younger }) => younger.home === home).length);
     for (;;) {
-      const next = plan.find(({ younger }) => mayRun(younger.id));
+      const next = plan.find((merge) => !refused.has(merge.younger.id) && (how === 'all' || isDue(merge)));
       if (next === undefined || stopped) break;
       const merging = merges.run(next);
       await clearDuring(merging, sql, [next.older, next.younger, next.child]);
@@ -108,9 +112,14 @@ export function createHousekeeping(deps: {
       if (outcome === 'interrupted') postponed.postpone(next.younger.id);
       else postponed.forget(next.younger.id);
     }
-    const dueInMs = postponed.dueInMs();
-    if (dueInMs !== undefined) nudgeIn(dueInMs);
-    if (lacksSpace) nudgeIn(retryDelayMs);
+    const left = plan.filter(({ younger }) => !refused.has(younger.id));
+    for (const delayMs of [
+      postponed.dueInMs(),
+      restless.restInMs(left.map(({ younger }) => younger.home)),
+      lacksSpace ? retryDelayMs : undefined,
+    ]) {
+      if (delayMs !== undefined) nudgeIn(delayMs);
+    }
   }
 
   async function planMerges(sql: Sql): Promise<readonly MergePlan[]> {

@@ -13,6 +13,7 @@ import { chainOf, findDisk, type LayerRow, layerOf } from './layer-store.ts';
 import { createVolumeLocks, lockTree } from './locks.ts';
 import { createMerges } from './merge.ts';
 import { addHold, addRoot, findPoint, removeHold, removeRootsOf } from './point-store.ts';
+import { createRestless } from './restless.ts';
 import { createDiskFigures } from './space.ts';
 import { createBase, createOverlay, type WrittenLayersDeps } from './written-layers.ts';
 
@@ -39,7 +40,8 @@ export function createDisksService(deps: DisksDeps): RunningDisks {
   const follow: Exports['follow'] = (sql, disk) => exports.follow(sql, disk);
   const merges = createMerges({ database, backend, locks, journals, follow, log });
   const exports = createExports({ database, backend, locks, merges, log });
-  const housekeeping = createHousekeeping({ database, backend, locks, merges, exports, journals, log });
+  const restless = createRestless();
+  const housekeeping = createHousekeeping({ database, backend, locks, merges, exports, journals, restless, log });
   const changes: DiskChangesDeps = { backend, exports };
   const figures = createDiskFigures({ database, backend });
 
@@ -66,10 +68,14 @@ export function createDisksService(deps: DisksDeps): RunningDisks {
     createDisk: (volumeId, plan) => alone(volumeId, (sql) => createDisk(changes, sql, volumeId, plan)),
     async freeze(volumeId, plan) {
       const deps = { backend, log, follow: exports.follow };
+      restless.frozen(volumeId);
       if (await alone(volumeId, (sql) => freezeDisk(deps, sql, volumeId, plan))) journals.computeSoon(plan.pointId);
     },
     async freezeTogether(plans) {
-      for (const { volumeId } of plans) merges.cancelOfVolume(volumeId);
+      for (const { volumeId } of plans) {
+        restless.frozen(volumeId);
+        merges.cancelOfVolume(volumeId);
+      }
       const deps = { backend, log, follow: exports.follow };
       const made: string[] = [];
       await locks.withVolumes(
