@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { readFile, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { restMs } from '../../src/cloud/disks/restless.ts';
 import type { Api } from '../support/api.ts';
 import { scatteredBlocks, writeBlocks } from '../support/disks.ts';
 import {
@@ -166,8 +167,8 @@ const snapshotLive: Scene = {
   },
 };
 
-/** Long enough for the housekeeping that follows a deletion. */
-const mergesWithinMs = 1_500;
+/** Long enough for the housekeeping that follows a deletion, once the volume is at rest. */
+const mergesWithinMs = restMs + 1_500;
 
 const mergeLive: Scene = {
   name: 'layers merge below a connected volume',
