@@ -41,6 +41,17 @@ export interface ExportState {
   readonly layerIds: readonly string[];
 }
 
+/** Writes of clients that are held back. */
+export interface WritePause {
+  /** False once writes may have gone on. What was not done by then did not fall into the pause. */
+  holds(): boolean;
+  /** Writes go on, those that waited first. A server that does not listen goes on by itself. Never rejects, and may be called again. */
+  resume(): Promise<void>;
+}
+
+/** The longest time that a pause of writes may be asked for. The systems of clients give up on a disk after 30 s and more. */
+export const writePauseMsMax = 7_500;
+
 /**
  * Where volumes' bytes live.
  *
@@ -100,6 +111,18 @@ export interface VolumeBackend {
   openExport(id: string, chain: LayerChain, options: { readOnly: boolean }): Promise<DiskExport>;
   /** Puts an (existing, empty) overlay on the top of an exported disk; what was the top is frozen, and durable, afterwards. */
   snapshotExport(target: DiskExport, chain: LayerChain, overlay: Layer): Promise<void>;
+  /**
+   * Holds back what clients write, zero and discard on all of these disks, which are served for writing, so that one snapshot of each in the pause is one
+   * moment of all: whatever was acknowledged before, or causes something that another of the snapshots holds, is in the snapshot of its own disk.
+   * A write that waits may be completed by that very snapshot, and is in it. Reads and flushes go on.
+   *
+   * Lasts for `holdMs` at least, at most `writePauseMsMax`, and until `resume`. When the caller dies, writes go on by themselves within a second after
+   * `holdMs`, perhaps not at full pace until `resumeWrites`. Rejects only when nothing is held back any more: with `gone` or `failed`, and with `mismatch`
+   * for servers that cannot (they read only, or are of an older version).
+   */
+  pauseWrites(targets: readonly DiskExport[], holdMs: number): Promise<WritePause>;
+  /** Ends what is left of a pause whose caller died; to be called when nobody pauses the disk. Where nothing is left it does nothing. */
+  resumeWrites(target: DiskExport): Promise<void>;
   /**
    * Folds `younger` (directly above `older`, and not smaller) into `older` while a server has the disk open for writing; its clients notice
    * nothing. Both are frozen layers of the server's own home; afterwards it reads `chain` without `younger`, and has closed that layer. Nobody

@@ -32,6 +32,7 @@ import { growthByMerge } from './merge-space.ts';
 import { createOfflineTools } from './offline-tools.ts';
 import { createOpenMarks } from './open-marks.ts';
 import { createTrash } from './trash.ts';
+import { pauseWrites, resumeWrites } from './write-pause.ts';
 import { prepareWrittenLayer, sealWrittenLayer } from './written-layers.ts';
 
 export interface LayeredFilesOptions {
@@ -159,6 +160,8 @@ export function createLayeredFiles(options: LayeredFilesOptions): LayeredFiles {
 
     openExport: (id, chain, exportOptions) => alone(id, () => openExport(deps, id, chain, exportOptions)),
     snapshotExport: (target, chain, overlay) => alone(target.id, () => snapshotExport(deps, target, chain, overlay)),
+    pauseWrites: (targets, holdMs) => pauseWrites({ alone, log: options.log }, targets, holdMs),
+    resumeWrites: (target) => resumeWrites({ alone, log: options.log }, target),
     mergeExport: (target, chain, older, younger, callOptions) => mergeExport(liveMerges, target, chain, { older, younger }, callOptions),
     inspectExport: (target) => alone(target.id, () => inspectExport(target)),
     closeExport: (target) => alone(target.id, () => closeExport(deps, target)),

@@ -1,8 +1,10 @@
 /**
- * What a storage daemon really serves: the export's node, and from there down along the `backing` edges of its block graph. What our
+ * What a storage daemon really serves: the export's node, the top below it where that is a gate (gate-nodes.ts; daemons that an older version started have
+ * none), and from there down along the `backing` edges of its block graph. What our
  * rows say may be behind (a crash between a snapshot and the note of it); the daemon is right.
  */
 import { VolumeBackendError } from '../errors.ts';
+import { gateNode } from './gate-nodes.ts';
 import { isMergeName, layerOfNode, type NamedLayer } from './node-names.ts';
 import type { QmpClient } from './qmp.ts';
 
@@ -40,15 +42,17 @@ export const daemonExportId = (exportId: string): string => `export-${exportId}`
 
 export async function readGraph(monitor: QmpClient, exportId: string): Promise<ExportGraph> {
   // Sent together: waiting for each answer would take longer than the answers.
-  const [topNode, graph, jobs] = await Promise.all([
-    queryTopNode(monitor, exportId),
+  const [servedNode, graph, jobs] = await Promise.all([
+    queryServedNode(monitor, exportId),
     monitor.execute<BlockGraph>('x-debug-query-block-graph'),
     queryJobs(monitor),
   ]);
   const nameOf = new Map(graph.nodes.map((node) => [node.id, node.name]));
-  const backingOf = new Map(
-    graph.edges.filter((edge) => edge.name === 'backing').map((edge) => [nameOf.get(edge.parent), nameOf.get(edge.child)]),
-  );
+  const below = (kind: string): Map<string | undefined, string | undefined> =>
+    new Map(graph.edges.filter((edge) => edge.name === kind).map((edge) => [nameOf.get(edge.parent), nameOf.get(edge.child)]));
+  const topNode = servedNode === gateNode ? below('file').get(gateNode) : servedNode;
+  if (topNode === undefined) throw new VolumeBackendError('mismatch', 'the storage daemon serves no layer');
+  const backingOf = below('backing');
   const layers: NamedLayer[] = [];
   for (let node: string | undefined = topNode; node !== undefined; node = backingOf.get(node)) {
     if (!isMergeName(node)) layers.unshift(layerOfNode(node));
@@ -57,17 +61,12 @@ export async function readGraph(monitor: QmpClient, exportId: string): Promise<E
   return { layers, layerIds, top: { node: topNode, ...layerOfNode(topNode) }, nodeNames: new Set(nameOf.values()), jobs };
 }
 
-/** What is on the top of what is served, and the merges: a fraction of the work of the whole graph when a chain is long. */
-export async function readTop(monitor: QmpClient, exportId: string): Promise<Pick<ExportGraph, 'top' | 'jobs'>> {
-  const [node, jobs] = await Promise.all([queryTopNode(monitor, exportId), queryJobs(monitor)]);
-  return { top: { node, ...layerOfNode(node) }, jobs };
-}
-
-async function queryTopNode(monitor: QmpClient, exportId: string): Promise<string> {
+/** What clients are served: a gate, or the top itself. */
+export async function queryServedNode(monitor: QmpClient, exportId: string): Promise<string> {
   const exports = await monitor.execute<readonly BlockExport[]>('query-block-exports');
-  const topNode = exports.find((candidate) => candidate.id === daemonExportId(exportId))?.['node-name'];
-  if (topNode === undefined) throw new VolumeBackendError('mismatch', 'the storage daemon does not have the export');
-  return topNode;
+  const node = exports.find((candidate) => candidate.id === daemonExportId(exportId))?.['node-name'];
+  if (node === undefined) throw new VolumeBackendError('mismatch', 'the storage daemon does not have the export');
+  return node;
 }
 
 export async function queryJobs(monitor: QmpClient): Promise<readonly MergeJob[]> {

@@ -17,6 +17,7 @@ import { isStarting, waitUntilServing } from './daemon-start.ts';
 import { type ExportFolder, exportFolderOf, makeExportFolder, readExport, recordExport, removeExportFolder } from './export-folder.ts';
 import { daemonExportId, readGraph } from './export-graph.ts';
 import { findStorageDaemon, storageDaemon } from './find-process.ts';
+import { gateBlockNode, gateNode, gateObject, meterBlockNode, meterExport } from './gate-nodes.ts';
 import type { LayerFile, LayerPaths } from './layer-paths.ts';
 import { nameOf } from './offline-tools.ts';
 import type { OpenMarks } from './open-marks.ts';
@@ -36,7 +37,8 @@ export const nbdExportName = 'disk';
 /** A clean end writes everything out first. */
 const quitTimeoutMs = 60_000;
 const killTimeoutMs = 5_000;
-const connectionsMax = 16;
+/** One of them is ours, while writes are held back. */
+const connectionsMax = 17;
 /** A layer that was a top keeps room for 32 MiB of tables, and a live snapshot adds one. */
 const limits = { addressSpaceBytes: 64 * 1024 ** 3, openFiles: 4096 } as const;
 
@@ -126,6 +128,11 @@ async function start(deps: ExportDeps, plan: Start): Promise<DiskExport> {
 function daemonArguments(plan: Start, sockets: { socketPath: string; monitorPath: string }, own: readonly string[]): string[] {
   const args: string[] = [];
   const add = (option: string, value: object): number => args.push(`--${option}`, JSON.stringify(value));
+  const isGated = !plan.readOnly;
+  if (isGated) {
+    add('object', gateObject);
+    add('blockdev', meterBlockNode);
+  }
   let backing: string | null = null;
   plan.files.forEach((file, i) => {
     const isTop = i === plan.files.length - 1;
@@ -133,8 +140,11 @@ function daemonArguments(plan: Start, sockets: { socketPath: string; monitorPath
     add('blockdev', blockNode(file, { access, backing, isNamed: true }));
     backing = nodeNamesOf(file).format;
   });
+  if (isGated) add('blockdev', gateBlockNode(nodeNamesOf(plan.files.at(-1) as LayerFile).format));
   args.push('--nbd-server', `addr.type=unix,addr.path=${escapeComma(sockets.socketPath)},max-connections=${connectionsMax}`);
-  add('export', { type: 'nbd', id: daemonExportId(plan.id), 'node-name': backing, name: nbdExportName, writable: !plan.readOnly });
+  if (isGated) add('export', meterExport);
+  const served = isGated ? gateNode : backing;
+  add('export', { type: 'nbd', id: daemonExportId(plan.id), 'node-name': served, name: nbdExportName, writable: !plan.readOnly });
   args.push('--chardev', `socket,id=monitor,path=${escapeComma(sockets.monitorPath)},server=on,wait=off`, '--monitor', 'chardev=monitor');
   args.push('--pidfile', plan.folder.pidPath);
   return args;

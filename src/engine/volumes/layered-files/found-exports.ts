@@ -67,8 +67,8 @@ function exportOf(processId: number): DiskExport | undefined {
   const id = /"id":"([^"]+)"/.exec(argumentOf('--export'))?.[1];
   const socketPath = pathIn(argumentOf('--nbd-server'), 'addr.path');
   const monitorPath = pathIn(argumentOf('--chardev'), 'path');
-  // The last node is the top; its file lies in the home of the disk.
-  const topPath = /"filename":"([^"]+)"/.exec(argumentOf('--blockdev'))?.[1];
+  // The last node with a file is the top; its file lies in the home of the disk.
+  const topPath = args.flatMap((argument) => /"filename":"([^"]+)"/.exec(argument)?.[1] ?? []).at(-1);
   if (id?.startsWith(idPrefix) !== true || socketPath === undefined || monitorPath === undefined || topPath === undefined) return undefined;
   return { id: id.slice(idPrefix.length), home: basename(dirname(topPath)), socketPath, monitorPath, processId };
 }

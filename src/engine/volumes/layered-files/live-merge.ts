@@ -23,7 +23,7 @@ import { layerContent } from '../../disk/layer-content.ts';
 import type { CallOptions, DiskExport, Layer, LayerChain } from '../contract.ts';
 import { VolumeBackendError } from '../errors.ts';
 import { nodeNamesOf } from './block-nodes.ts';
-import { queryJobs, readGraph } from './export-graph.ts';
+import { queryJobs, queryServedNode, readGraph } from './export-graph.ts';
 import { type ExportDeps, withMonitor } from './exports.ts';
 import { takeHeaderSpace } from './header-space.ts';
 import type { LayerFile } from './layer-paths.ts';
@@ -49,7 +49,6 @@ interface LiveMerge {
   readonly deps: LiveMergeDeps;
   readonly target: DiskExport;
   readonly jobId: string;
-  readonly topNode: string;
   readonly files: { readonly older: LayerFile; readonly younger: LayerFile; readonly child: LayerFile };
   /** What the header of `child` shall name. */
   readonly backingName: string;
@@ -102,7 +101,6 @@ function planOf(deps: LiveMergeDeps, target: DiskExport, chain: LayerChain, pair
     deps,
     target,
     jobId: mergeNameOf(younger),
-    topNode: nodeNamesOf(fileOf(top)).format,
     files: { older: fileOf(older), younger: fileOf(younger), child: fileOf(child) },
     backingName: backingNameOf(older),
     chains: {
@@ -146,11 +144,12 @@ async function prepare({ deps, target, files: { older, younger } }: LiveMerge): 
   await rewriteNotes(older, 'open', (noted) => noted.union(held.data));
 }
 
-async function start(monitor: QmpClient, { deps, jobId, topNode, files, backingName }: LiveMerge): Promise<void> {
+async function start(monitor: QmpClient, { deps, target, jobId, files, backingName }: LiveMerge): Promise<void> {
   await monitor.execute('block-commit', {
     'job-id': jobId,
     'filter-node-name': jobId,
-    device: topNode,
+    // The root of the chain.
+    device: await queryServedNode(monitor, target.id),
     'top-node': nodeNamesOf(files.younger).format,
     'base-node': nodeNamesOf(files.older).format,
     // Else QEMU writes the absolute name that it opened, and the tree could not be moved.

@@ -17,6 +17,7 @@ import { closeExport, inspectExport, mergeExport, openExport, snapshotExport } f
 import { dropSource, prepareTarget, removeTarget, replaceLayer, sealTarget, sourceOf } from './memory-files.ts';
 import { allocatedBytesOf, blockBytes, changesOf, dropLayer, emptyLayerBytes, makeMemoryLayer, setSize } from './memory-layer.ts';
 import { mergeLayers } from './memory-merge.ts';
+import { pauseWrites, resumeWrites } from './memory-pause.ts';
 
 export interface MemoryBackendOptions {
   /** Instances over the same disks see the same layers and servers. */
@@ -80,6 +81,8 @@ export function createMemoryBackend({ disks, log }: MemoryBackendOptions): Volum
 
     openExport: (id, chain, options) => openExport(disks, log, id, chain, options),
     snapshotExport: (target, chain, overlay) => snapshotExport(disks, target, chain, overlay),
+    pauseWrites: async (targets, holdMs) => pauseWrites(disks, targets, holdMs),
+    resumeWrites: async (target) => resumeWrites(disks, target),
     mergeExport: (target, chain, older, younger, options) => mergeExport(disks, target, chain, { older, younger }, options),
     inspectExport: async (target) => inspectExport(disks, target),
     closeExport: (target) => closeExport(disks, target),

@@ -8,6 +8,7 @@ import type { NbdServer } from '../../disk/nbd-server.ts';
 import type { DiskExport, LayerChain } from '../contract.ts';
 import { VolumeBackendError } from '../errors.ts';
 import type { LayerName, TrashedItem } from '../inventory-contract.ts';
+import type { WriteGate } from './memory-gate.ts';
 import type { MemoryChain, MemoryLayer } from './memory-layer.ts';
 import { createMemorySpace, type MemorySpace } from './memory-space.ts';
 
@@ -15,6 +16,7 @@ export interface MemoryExport {
   readonly target: DiskExport;
   readonly readOnly: boolean;
   readonly server: NbdServer;
+  readonly gate: WriteGate;
   /** Bottom first. */
   chain: MemoryChain;
   isMerging: boolean;

@@ -7,6 +7,7 @@ import type { CallOptions, DiskExport, ExportState, Layer, LayerChain } from '..
 import { VolumeBackendError } from '../errors.ts';
 import { memoryDevice } from './memory-device.ts';
 import { type MemoryDisks, type MemoryExport, nameOf, needChain, needLayer, scratchFile } from './memory-disks.ts';
+import { createWriteGate } from './memory-gate.ts';
 import type { MemoryChain, MemoryLayer } from './memory-layer.ts';
 import { fold } from './memory-merge.ts';
 
@@ -36,9 +37,10 @@ export async function openExport(
   };
   await mkdir(disks.scratchDir, { recursive: true, mode: 0o700 });
   const served: { chain: MemoryChain } = { chain };
-  const device = memoryDevice(() => served.chain, disks.space, options);
+  const gate = createWriteGate();
+  const device = memoryDevice(() => served.chain, disks.space, { readOnly: options.readOnly, gate });
   const server = await serveNbd({ socketPath: target.socketPath, name: exportName, device, log });
-  disks.exports.set(id, Object.assign(served, { target, server, readOnly: options.readOnly, isMerging: false }));
+  disks.exports.set(id, Object.assign(served, { target, server, gate, readOnly: options.readOnly, isMerging: false }));
   return target;
 }
 
@@ -110,6 +112,9 @@ export function inspectExport(disks: MemoryDisks, target: DiskExport): ExportSta
 }
 
 export async function closeExport(disks: MemoryDisks, target: DiskExport): Promise<void> {
-  await disks.exports.get(target.id)?.server.close();
+  const open = disks.exports.get(target.id);
+  // The end waits for what is under way.
+  open?.gate.open();
+  await open?.server.close();
   disks.exports.delete(target.id);
 }
