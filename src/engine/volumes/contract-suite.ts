@@ -10,6 +10,7 @@ import { describeLiveMerges } from './contract-suite/live-merges.ts';
 import { describeMerging } from './contract-suite/merging.ts';
 import { describeSpace } from './contract-suite/space.ts';
 import type { MakeBackend } from './contract-suite/test-disks.ts';
+import { describeWritePauses } from './contract-suite/write-pauses.ts';
 import { describeWrittenLayers } from './contract-suite/written-layers.ts';
 
 export function describeVolumeBackend(name: string, makeBackend: MakeBackend): void {
@@ -18,6 +19,7 @@ export function describeVolumeBackend(name: string, makeBackend: MakeBackend): v
     describeWrittenLayers(makeBackend);
     describeMerging(makeBackend);
     describeExports(makeBackend);
+    describeWritePauses(makeBackend);
     describeLiveMerges(makeBackend);
     describeSpace(makeBackend);
     describeHistories(makeBackend);
