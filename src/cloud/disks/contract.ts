@@ -61,10 +61,12 @@ export interface DisksService {
    */
   freeze(volumeId: string, plan: { pointId: string; topLayerId: string; holder: string }): Promise<void>;
   /**
-   * As `freeze`, of several volumes while nobody else can do anything with any of their disks. Of disks that nobody has open that is one moment.
-   * Those that are open are switched over one after the other, within milliseconds: what a client writes to two of them meanwhile may be in
-   * the point of the second and not in that of the first. A failure may leave points that were made: the caller releases all of them.
-   * A repeat of what was interrupted in the middle fails: the rest would be of another moment.
+   * As `freeze`, of several volumes while nobody else can do anything with any of their disks: all points are of one moment, also of disks that clients
+   * are writing to. No write is in one of them while another that was acknowledged before it was sent is missing.
+   * Clients' writes wait meanwhile, as long as the slowest server takes, at most seconds; should this process die, they go on by themselves. When it
+   * takes longer it fails. A failure may leave points that were made: the caller releases all of them.
+   * A repeat of what was interrupted in the middle fails; so does one of what was complete, where clients are connected to several of the volumes: nobody
+   * knows any more whether it was one moment.
    */
   freezeTogether(plans: readonly FreezeOfOne[]): Promise<void>;
   /** Makes a frozen raw base and its point, with bytes that `write` puts into the target; it returns the ranges it wrote. */

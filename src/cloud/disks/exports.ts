@@ -159,7 +159,11 @@ export function createExports(deps: ExportsDeps): Exports {
       const rows = await database.sql.selectFrom('volume_exports').select('volume_id').execute();
       for (const { volume_id: volumeId } of rows) {
         await locks
-          .withVolume(volumeId, async (sql) => void (await follow(sql, await loadDisk(sql, volumeId))))
+          .withVolume(volumeId, async (sql) => {
+            const { exported } = await follow(sql, await loadDisk(sql, volumeId));
+            // Whoever held its writes back is dead.
+            if (exported !== undefined) await backend.resumeWrites(exported.target);
+          })
           .catch((error: unknown) => log.error({ volumeId, error: messageOf(error) }, 'the server of a disk could not be adopted'));
       }
     },

@@ -13,11 +13,11 @@
  * overlay is never made anew. A point whose layer is still a top is thus no point yet, and nobody can read it.
  */
 import { sql as query } from 'kysely';
-import type { VolumeBackend } from '../../engine/volumes/contract.ts';
+import type { Layer, VolumeBackend } from '../../engine/volumes/contract.ts';
 import { crashPoint } from '../../lib/crash-points.ts';
 import { messageOf } from '../../lib/errors.ts';
 import type { Log } from '../../lib/log.ts';
-import { type DiskState, isUnsettled, layerOf, loadDisk, loadForFreeze } from './layer-store.ts';
+import { type DiskState, type FreezeStart, isUnsettled, layerOf, loadDisk, loadForFreeze } from './layer-store.ts';
 import type { Sql } from './locks.ts';
 
 export interface FreezePlan {
@@ -35,15 +35,8 @@ export interface FreezeDeps {
 
 /** Runs under the volume's lock. True when it made the point, false when it had been made before. */
 export async function freezeDisk(deps: FreezeDeps, sql: Sql, volumeId: string, plan: FreezePlan): Promise<boolean> {
-  const start = await loadForFreeze(sql, volumeId, plan.pointId);
-  if (start.isMade) return false;
-  let { disk } = start;
-  if (disk.exported !== undefined && isUnsettled(disk)) {
-    await deps.follow(sql, disk);
-    const followed = await loadForFreeze(sql, volumeId, plan.pointId);
-    if (followed.isMade) return false;
-    disk = followed.disk;
-  }
+  const { disk, isMade } = await settleForFreeze(deps, sql, volumeId, plan.pointId);
+  if (isMade) return false;
   try {
     await freezeOnce(deps, sql, disk, plan);
   } catch (error) {
@@ -59,20 +52,35 @@ export async function freezeDisk(deps: FreezeDeps, sql: Sql, volumeId: string, p
   return true;
 }
 
+/** The disk, and whether the point is there, when the rows have followed what its server did before. */
+export async function settleForFreeze(deps: FreezeDeps, sql: Sql, volumeId: string, pointId: string): Promise<FreezeStart> {
+  const start = await loadForFreeze(sql, volumeId, pointId);
+  if (start.isMade || start.disk.exported === undefined || !isUnsettled(start.disk)) return start;
+  await deps.follow(sql, start.disk);
+  return await loadForFreeze(sql, volumeId, pointId);
+}
+
 async function freezeOnce(deps: FreezeDeps, sql: Sql, disk: DiskState, plan: FreezePlan): Promise<void> {
-  const { top } = disk;
-  const overlay = { id: plan.topLayerId, home: disk.volumeId, format: 'qcow2', sizeBytes: top.sizeBytes } as const;
-  const chain = disk.chain.map(layerOf);
+  const overlay = await prepareFreeze(deps, sql, disk, plan);
+  await switchServer(deps, disk, overlay);
+  await recordFreeze(sql, disk.volumeId, { frozenId: disk.top.id, topId: plan.topLayerId, pointId: plan.pointId });
+}
+
+/** Parts 1 and 2. */
+export async function prepareFreeze({ backend }: FreezeDeps, sql: Sql, disk: DiskState, plan: FreezePlan): Promise<Layer> {
+  const overlay = { id: plan.topLayerId, home: disk.volumeId, format: 'qcow2', sizeBytes: disk.top.sizeBytes } as const;
   await recordPlan(sql, disk, plan);
   crashPoint('freeze:planned');
-  await deps.backend.createLayer(overlay, chain);
+  await backend.createLayer(overlay, disk.chain.map(layerOf));
   crashPoint('freeze:layer-made');
-  // A server that only reads goes on serving what is frozen now: the bytes are the same.
-  if (disk.exported !== undefined && !disk.exported.readOnly) {
-    await deps.backend.snapshotExport(disk.exported.target, chain, overlay);
-    crashPoint('freeze:switched');
-  }
-  await recordFreeze(sql, disk.volumeId, { frozenId: top.id, topId: plan.topLayerId, pointId: plan.pointId });
+  return overlay;
+}
+
+/** Part 3. A server that only reads goes on serving what is frozen now: the bytes are the same. */
+export async function switchServer({ backend }: FreezeDeps, { chain, exported }: DiskState, overlay: Layer): Promise<void> {
+  if (exported === undefined || exported.readOnly) return;
+  await backend.snapshotExport(exported.target, chain.map(layerOf), overlay);
+  crashPoint('freeze:switched');
 }
 
 /**

@@ -116,8 +116,14 @@ export async function loadDisk(sql: Sql, volumeId: string): Promise<DiskState> {
   return disk;
 }
 
-/** What a freeze has to know, in one statement: the disk, and whether the point is there already. */
-export async function loadForFreeze(sql: Sql, volumeId: string, pointId: string): Promise<{ disk: DiskState; isMade: boolean }> {
+export interface FreezeStart {
+  readonly disk: DiskState;
+  /** The point is there already. */
+  readonly isMade: boolean;
+}
+
+/** What a freeze has to know, in one statement. */
+export async function loadForFreeze(sql: Sql, volumeId: string, pointId: string): Promise<FreezeStart> {
   const row = await diskRow(sql, volumeId, pointId);
   const disk = diskOf(volumeId, row);
   if (disk === undefined) throw new Error(`volume ${volumeId} has no disk`);

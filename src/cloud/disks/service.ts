@@ -7,6 +7,7 @@ import { createDisk, type DiskChangesDeps, dropDisk, layerOfPoint, replaceDisk, 
 import { distrust } from './distrust.ts';
 import { createExports, type Exports } from './exports.ts';
 import { freezeDisk } from './freeze.ts';
+import { freezeTogether } from './freeze-together.ts';
 import { createHousekeeping } from './housekeeping.ts';
 import { createJournals } from './journal.ts';
 import { chainOf, findDisk, type LayerRow, layerOf } from './layer-store.ts';
@@ -77,15 +78,8 @@ export function createDisksService(deps: DisksDeps): RunningDisks {
         merges.cancelOfVolume(volumeId);
       }
       const deps = { backend, log, follow: exports.follow };
-      const made: string[] = [];
-      await locks.withVolumes(
-        plans.map(({ volumeId }) => volumeId),
-        async (sql) => {
-          for (const plan of plans) if (await freezeDisk(deps, sql, plan.volumeId, plan)) made.push(plan.pointId);
-        },
-      );
-      // The process died among them, and clients went on writing: what is frozen only now is of another moment.
-      if (made.length > 0 && made.length < plans.length) throw new Error('the volumes were frozen at different moments');
+      const volumeIds = plans.map(({ volumeId }) => volumeId);
+      const made = await locks.withVolumes(volumeIds, (sql) => freezeTogether(deps, sql, plans));
       for (const pointId of made) journals.computeSoon(pointId);
     },
     createBase: (plan, write) => createBase(written, plan, write),

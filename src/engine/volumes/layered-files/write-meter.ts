@@ -1,7 +1,7 @@
 /**
  * The NBD client for the meter of a daemon (gate-nodes.ts), which knows one request: a discard.
  *
- * Its connection stays open for as long as a pause, for QEMU 7.2 does not always survive clients that come or go while it switches layers.
+ * Its connection stays open for as long as a pause: a daemon that switches layers need not see a client off at the same time.
  */
 import { connect, type Socket } from 'node:net';
 import { messageOf } from '../../../lib/errors.ts';

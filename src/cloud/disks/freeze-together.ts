@@ -1,0 +1,98 @@
+/**
+ * Freezing several disks at one moment, under the locks of all their volumes.
+ *
+ * Nothing happens to disks that nobody has open for writing, so their points may be made at any time. Of the others:
+ *   1. rows and overlays are prepared, one disk after the other: parts 1 and 2 of freeze.ts;
+ *   2. the servers hold back what clients write, all are switched over, and writes go on: this is the moment, of all of them;
+ *   3. rows follow, of each disk: part 4.
+ *
+ * A pause ends by itself, so that clients are not held up when this process dies or stalls. Hence it is looked at once the last server has answered:
+ * when it may have been over by then, the points are of different moments, and that is a failure. So is a repeat of what a dead process did: that disks
+ * were switched can be seen, but not when. A failure may leave points that were made; the caller releases all of them.
+ *
+ * A server that died is found here at the latest. Its disk does not change any more: what is left is done without it.
+ */
+import { writePauseMsMax } from '../../engine/volumes/contract.ts';
+import { crashPoint } from '../../lib/crash-points.ts';
+import { conflict, messageOf } from '../../lib/errors.ts';
+import type { FreezeOfOne } from './contract.ts';
+import { type FreezeDeps, freezeDisk, prepareFreeze, recordFreeze, settleForFreeze, switchServer } from './freeze.ts';
+import { type DiskState, type ExportRow, type FreezeStart, loadDisk, loadForFreeze } from './layer-store.ts';
+import type { Sql } from './locks.ts';
+
+const pauseMsMin = 2_000;
+/** A switch takes 30 to 150 ms. */
+const pauseMsPerDisk = 200;
+
+/** A disk that a server has open for writing. */
+interface OpenDisk {
+  readonly plan: FreezeOfOne;
+  readonly disk: DiskState & { readonly exported: ExportRow };
+}
+
+/** Returns the points that it made: all of them, or none when all had been made before. */
+export async function freezeTogether(deps: FreezeDeps, sql: Sql, plans: readonly FreezeOfOne[]): Promise<string[]> {
+  const starts: (FreezeStart & { readonly plan: FreezeOfOne })[] = [];
+  for (const plan of plans) starts.push({ plan, ...(await settleForFreeze(deps, sql, plan.volumeId, plan.pointId)) });
+  const open = starts.filter((start): start is FreezeStart & OpenDisk => isOpenForWriting(start.disk));
+  const madeCount = starts.filter(({ isMade }) => isMade).length;
+  if (madeCount === plans.length && open.length < 2) return [];
+  if (madeCount > 0) throw differentMoments();
+  await freezeOpen(deps, sql, open);
+  // Those that are open were made by now, unless there is one alone, or its server died.
+  for (const plan of plans) await freezeDisk(deps, sql, plan.volumeId, plan);
+  return plans.map(({ pointId }) => pointId);
+}
+
+const isOpenForWriting = (disk: DiskState): boolean => disk.exported !== undefined && !disk.exported.readOnly;
+
+const differentMoments = (cause?: unknown): Error =>
+  conflict(`the volumes were frozen at different moments${cause === undefined ? '' : `: ${messageOf(cause)}`}`, cause);
+
+/** One alone has no other that it could differ from. */
+async function freezeOpen(deps: FreezeDeps, sql: Sql, open: readonly OpenDisk[]): Promise<void> {
+  if (open.length < 2) return;
+  const switches: (() => Promise<void>)[] = [];
+  for (const { disk, plan } of open) {
+    const overlay = await prepareFreeze(deps, sql, disk, plan);
+    switches.push(() => switchServer(deps, disk, overlay));
+  }
+  try {
+    await inOnePause(deps, open, switches);
+  } catch (error) {
+    return await freezeOpen(deps, sql, await withoutDead(deps, sql, open, error));
+  }
+  for (const { disk, plan } of open) {
+    await recordFreeze(sql, disk.volumeId, { frozenId: disk.top.id, topId: plan.topLayerId, pointId: plan.pointId });
+  }
+}
+
+async function inOnePause({ backend }: FreezeDeps, open: readonly OpenDisk[], switches: readonly (() => Promise<void>)[]): Promise<void> {
+  const pauseMs = Math.min(pauseMsMin + pauseMsPerDisk * open.length, writePauseMsMax);
+  const targets = open.map(({ disk }) => disk.exported.target);
+  const pause = await backend.pauseWrites(targets, pauseMs);
+  try {
+    crashPoint('freeze-together:paused');
+    const results = await Promise.allSettled(switches.map((work) => work()));
+    const failed = results.find((result) => result.status === 'rejected');
+    if (failed !== undefined) throw failed.reason;
+    if (!pause.holds()) throw new Error(`it took more than the ${pauseMs} ms for which clients may be held up`);
+    crashPoint('freeze-together:switched');
+  } finally {
+    await pause.resume();
+  }
+}
+
+/** The disks whose servers live, when some died and nothing was frozen of the others; else throws. */
+async function withoutDead(deps: FreezeDeps, sql: Sql, open: readonly OpenDisk[], error: unknown): Promise<OpenDisk[]> {
+  deps.log.warn({ volumeIds: open.map(({ plan }) => plan.volumeId), error: messageOf(error) }, 'freezing open disks together failed');
+  const living: (FreezeStart & OpenDisk)[] = [];
+  for (const { plan } of open) {
+    await deps.follow(sql, await loadDisk(sql, plan.volumeId));
+    const now = { plan, ...(await loadForFreeze(sql, plan.volumeId, plan.pointId)) };
+    if (isOpenForWriting(now.disk)) living.push(now as FreezeStart & OpenDisk);
+  }
+  if (living.some(({ isMade }) => isMade)) throw differentMoments(error);
+  if (living.length === open.length) throw error;
+  return living;
+}
