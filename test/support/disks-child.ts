@@ -5,17 +5,20 @@
 import { truncate, writeFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { openDatabase } from '../../src/cloud/database/service.ts';
+import type { FreezeOfOne } from '../../src/cloud/disks/service.ts';
 import { ExtentSet } from '../../src/engine/disk/extent-set.ts';
 import { armCrashPoint } from '../../src/lib/crash-points.ts';
 import { silentLog } from '../../src/lib/log.ts';
 import { type DiskTree, diskBytes, mib, openDiskTree, slowlyMergingIn, testHolder, type Write, writeThrough } from './disk-tree.ts';
 
 export interface DiskOrder {
-  readonly operation: 'create' | 'freeze' | 'open' | 'close' | 'resize' | 'drop' | 'tidy' | 'base' | 'replace';
+  readonly operation: 'create' | 'freeze' | 'open' | 'close' | 'resize' | 'drop' | 'tidy' | 'base' | 'replace' | 'freeze-together';
   readonly volumeId: string;
   readonly pointId: string;
   readonly layerId: string;
   readonly topLayerId: string;
+  /** Of `freeze-together`. Who repeats it and fails releases the points, as a saga does. */
+  readonly plans?: readonly FreezeOfOne[];
   /** What a client writes between the two processes, through the server that outlived the first. */
   readonly meanwhile?: readonly Write[];
   /** Whether the server dies, too, before the second process starts. */
@@ -26,8 +29,8 @@ export interface DiskOrder {
   readonly slowly?: boolean;
 }
 
-async function perform({ disks }: DiskTree, order: DiskOrder): Promise<void> {
-  const { volumeId, pointId, layerId, topLayerId } = order;
+async function perform({ disks, release }: DiskTree, order: DiskOrder): Promise<void> {
+  const { volumeId, pointId, layerId, topLayerId, plans = [] } = order;
   switch (order.operation) {
     case 'create':
       return await disks.createDisk(volumeId, { topLayerId, sizeBytes: diskBytes, fromPointId: pointId });
@@ -50,6 +53,11 @@ async function perform({ disks }: DiskTree, order: DiskOrder): Promise<void> {
         await truncate(path, diskBytes);
         return ExtentSet.of([[0, mib]]);
       });
+    case 'freeze-together':
+      return await disks.freezeTogether(plans).catch(async (error: unknown) => {
+        process.stdout.write(`${String(error)}\n`);
+        for (const plan of plans) await release(plan.pointId);
+      });
     case 'replace':
       return await disks.replaceDisk(volumeId, { fromPointId: pointId, topLayerId, sizeBytes: diskBytes });
   }
@@ -57,10 +65,10 @@ async function perform({ disks }: DiskTree, order: DiskOrder): Promise<void> {
 
 async function betweenProcesses({ database }: DiskTree, order: DiskOrder): Promise<void> {
   if (order.meanwhile === undefined) return;
-  const server = await database.sql.selectFrom('volume_exports').selectAll().executeTakeFirstOrThrow();
-  await writeThrough(server.socket_path, order.meanwhile);
+  const servers = await database.sql.selectFrom('volume_exports').selectAll().execute();
+  for (const server of servers) await writeThrough(server.socket_path, order.meanwhile);
   if (order.powerCut !== true) return;
-  process.kill(server.process_id, 'SIGKILL');
+  for (const server of servers) process.kill(server.process_id, 'SIGKILL');
   await sleep(100);
 }
 

@@ -65,8 +65,7 @@ export interface DisksService {
    * are writing to. No write is in one of them while another that was acknowledged before it was sent is missing.
    * Clients' writes wait meanwhile, as long as the slowest server takes, at most seconds; should this process die, they go on by themselves. When it
    * takes longer it fails. A failure may leave points that were made: the caller releases all of them.
-   * A repeat of what was interrupted in the middle fails; so does one of what was complete, where clients are connected to several of the volumes: nobody
-   * knows any more whether it was one moment.
+   * A repeat of what was interrupted in the middle fails: the rest would be of another moment.
    */
   freezeTogether(plans: readonly FreezeOfOne[]): Promise<void>;
   /** Makes a frozen raw base and its point, with bytes that `write` puts into the target; it returns the ranges it wrote. */

@@ -7,8 +7,9 @@
  *   3. rows follow, of each disk: part 4.
  *
  * A pause ends by itself, so that clients are not held up when this process dies or stalls. Hence it is looked at once the last server has answered:
- * when it may have been over by then, the points are of different moments, and that is a failure. So is a repeat of what a dead process did: that disks
- * were switched can be seen, but not when. A failure may leave points that were made; the caller releases all of them.
+ * when it may have been over by then, the points are of different moments, and that is a failure. Should this process die before it knows, a repeat could
+ * see that the points were made, but not when: so they are marked as unproven before the moment, and the marks go when all of it is recorded. A failure
+ * may leave points that were made; the caller releases all of them.
  *
  * A server that died is found here at the latest. Its disk does not change any more: what is left is done without it.
  */
@@ -19,6 +20,7 @@ import type { FreezeOfOne } from './contract.ts';
 import { type FreezeDeps, freezeDisk, prepareFreeze, recordFreeze, settleForFreeze, switchServer } from './freeze.ts';
 import { type DiskState, type ExportRow, type FreezeStart, loadDisk, loadForFreeze } from './layer-store.ts';
 import type { Sql } from './locks.ts';
+import { isUnproven, markProven, markUnproven } from './point-store.ts';
 
 const pauseMsMin = 2_000;
 /** A switch takes 30 to 150 ms. */
@@ -34,13 +36,16 @@ interface OpenDisk {
 export async function freezeTogether(deps: FreezeDeps, sql: Sql, plans: readonly FreezeOfOne[]): Promise<string[]> {
   const starts: (FreezeStart & { readonly plan: FreezeOfOne })[] = [];
   for (const plan of plans) starts.push({ plan, ...(await settleForFreeze(deps, sql, plan.volumeId, plan.pointId)) });
+  if (starts.some(({ isMade }) => isMade)) {
+    if (!starts.every(({ isMade }) => isMade)) throw differentMoments();
+    for (const plan of plans) if (await isUnproven(sql, plan)) throw differentMoments();
+    return [];
+  }
   const open = starts.filter((start): start is FreezeStart & OpenDisk => isOpenForWriting(start.disk));
-  const madeCount = starts.filter(({ isMade }) => isMade).length;
-  if (madeCount === plans.length && open.length < 2) return [];
-  if (madeCount > 0) throw differentMoments();
   await freezeOpen(deps, sql, open);
   // Those that are open were made by now, unless there is one alone, or its server died.
   for (const plan of plans) await freezeDisk(deps, sql, plan.volumeId, plan);
+  for (const { plan } of open) await markProven(sql, plan);
   return plans.map(({ pointId }) => pointId);
 }
 
@@ -57,6 +62,10 @@ async function freezeOpen(deps: FreezeDeps, sql: Sql, open: readonly OpenDisk[])
     const overlay = await prepareFreeze(deps, sql, disk, plan);
     switches.push(() => switchServer(deps, disk, overlay));
   }
+  await markUnproven(
+    sql,
+    open.map(({ plan }) => plan),
+  );
   try {
     await inOnePause(deps, open, switches);
   } catch (error) {

@@ -7,7 +7,7 @@
 import { sql as query } from 'kysely';
 
 /** The beginnings of the holders that never read. */
-const naming = ['snapshot:', 'image:', 'volume:', 'revert:', 'reimage:', 'group:'];
+const naming = ['snapshot:', 'image:', 'volume:', 'revert:', 'reimage:', 'group:', 'unproven:'];
 
 /** SQL, where `point_holds` is at hand: whether a hold is that of a reader. */
 export const isReader = query<boolean>`NOT (${query.join(

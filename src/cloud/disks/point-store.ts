@@ -57,8 +57,43 @@ export async function addHold(sql: Sql, pointId: string, holder: string): Promis
     .execute();
 }
 
+/** Also takes away that the point is unproven: with the hold of whoever asked for it, that is of no interest any more. */
 export async function removeHold(sql: Sql, pointId: string, holder: string): Promise<void> {
-  await sql.deleteFrom('point_holds').where('point_id', '=', pointId).where('holder', '=', holder).execute();
+  await sql
+    .deleteFrom('point_holds')
+    .where('point_id', '=', pointId)
+    .where('holder', 'in', [holder, unproven(holder)])
+    .execute();
+}
+
+/** A hold and who has it. */
+export interface Hold {
+  readonly pointId: string;
+  readonly holder: string;
+}
+
+const unproven = (holder: string): string => `unproven:${holder}`;
+
+/**
+ * From now on, and until `markProven` or the end of the holds, nobody knows whether the points are of one moment: a second hold beside each, as durable as
+ * the points are.
+ */
+export async function markUnproven(sql: Sql, holds: readonly Hold[]): Promise<void> {
+  const rows = holds.map(({ pointId, holder }) => ({ point_id: pointId, holder: unproven(holder) }));
+  await sql
+    .insertInto('point_holds')
+    .values(rows)
+    .onConflict((conflict) => conflict.doNothing())
+    .execute();
+}
+
+export async function markProven(sql: Sql, { pointId, holder }: Hold): Promise<void> {
+  await removeHold(sql, pointId, unproven(holder));
+}
+
+export async function isUnproven(sql: Sql, { pointId, holder }: Hold): Promise<boolean> {
+  const mark = sql.selectFrom('point_holds').select('point_id').where('point_id', '=', pointId).where('holder', '=', unproven(holder));
+  return (await mark.executeTakeFirst()) !== undefined;
 }
 
 export async function addRoot(sql: Sql, pointId: string, known: KnownRoot): Promise<void> {
