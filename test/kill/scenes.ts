@@ -302,40 +302,73 @@ const groupSnapshot: Scene = {
   name: 'group snapshot, a group made of it, and their deletion',
   hasHelpers: false,
   async prepare(api, folder) {
-    const { group_type: type } = await api.volume('POST', '/group_types', { group_type: { name: `of ${folder}` } });
-    const order = { group_type: type.id, volume_types: ['__DEFAULT__'] };
-    const { group } = await api.volume('POST', '/groups', { group: { name: 'members', ...order } });
-    const members = [await volumeWithData(api, folder, 'first'), await volumeWithData(api, folder, 'second')];
-    await api.volume('PUT', `/groups/${group.id}`, { group: { add_volumes: members.map(({ id }) => id).join(',') } });
+    const { groupId, members } = await groupWithData(api, folder);
     return {
       async operate(again) {
         const call = again.volume;
-        const { group_snapshot: snapshot } = await call('POST', '/group_snapshots', { group_snapshot: { group_id: group.id } });
-        await untilStatus(call, 'group_snapshot', snapshot.id, 'available');
-        const source = { 'create-from-src': { name: 'copy', group_snapshot_id: snapshot.id } };
+        const source = { 'create-from-src': { name: 'copy', group_snapshot_id: await snapshotGroup(call, groupId) } };
         const { group: copy } = await call('POST', '/groups/action', source);
         await untilStatus(call, 'group', copy.id, 'available');
-        await deleteAllOf(call, group.id);
+        await deleteAllOf(call, groupId);
       },
       /** All parts or none; and every byte of the members. */
       async check(again) {
         const call = again.volume;
-        const { group_snapshots: found } = await call('GET', '/group_snapshots/detail');
-        for (const { id, status } of found) {
-          const { snapshots } = await call('GET', `/snapshots/detail?group_snapshot_id=${id}`);
-          const parts = snapshots.map((part: { status: string }) => part.status);
-          if (parts.length !== members.length || parts.some((part: string) => part !== status)) {
-            throw new Error(`group snapshot ${id} is ${status}, its parts are ${parts}`);
-          }
-        }
-        await deleteAllOf(call, group.id);
+        await mustHaveAllPartsOrNone(call, members.length);
+        await deleteAllOf(call, groupId);
         for (const { id, model } of members) await mustHold(again, id, model);
       },
     };
   },
 };
 
+/** The members are connected while it is made, and stay so. */
+const groupSnapshotLive: Scene = {
+  name: 'group snapshot of connected volumes',
+  hasHelpers: true,
+  async prepare(api, folder) {
+    const { groupId, members } = await groupWithData(api, folder);
+    for (const { id } of members) await connect(api, id);
+    return {
+      operate: async (again) => void (await snapshotGroup(again.volume, groupId)),
+      async check(again) {
+        await mustHaveAllPartsOrNone(again.volume, members.length);
+        await deleteAllOf(again.volume, groupId);
+        for (const { id, model } of members) {
+          await mustHold(again, id, model);
+          await connect(again, id);
+        }
+      },
+    };
+  },
+};
+
 type Call = Api['volume'];
+
+async function groupWithData(api: Api, folder: string): Promise<{ groupId: string; members: { id: string; model: string }[] }> {
+  const { group_type: type } = await api.volume('POST', '/group_types', { group_type: { name: `of ${folder}` } });
+  const order = { group_type: type.id, volume_types: ['__DEFAULT__'] };
+  const { group } = await api.volume('POST', '/groups', { group: { name: 'members', ...order } });
+  const members = [await volumeWithData(api, folder, 'first'), await volumeWithData(api, folder, 'second')];
+  await api.volume('PUT', `/groups/${group.id}`, { group: { add_volumes: members.map(({ id }) => id).join(',') } });
+  return { groupId: group.id, members };
+}
+
+async function snapshotGroup(call: Call, groupId: string): Promise<string> {
+  const { group_snapshot: snapshot } = await call('POST', '/group_snapshots', { group_snapshot: { group_id: groupId } });
+  await untilStatus(call, 'group_snapshot', snapshot.id, 'available');
+  return snapshot.id;
+}
+
+async function mustHaveAllPartsOrNone(call: Call, memberCount: number): Promise<void> {
+  for (const { id, status } of (await call('GET', '/group_snapshots/detail')).group_snapshots) {
+    const { snapshots } = await call('GET', `/snapshots/detail?group_snapshot_id=${id}`);
+    const parts = snapshots.map((part: { status: string }) => part.status);
+    if (parts.length !== memberCount || parts.some((part: string) => part !== status)) {
+      throw new Error(`group snapshot ${id} is ${status}, its parts are ${parts}`);
+    }
+  }
+}
 
 async function untilStatus(call: Call, kind: 'group' | 'group_snapshot', id: string, wanted: string): Promise<void> {
   for (;;) {
@@ -520,6 +553,7 @@ export const scenes: readonly Scene[] = [
   reimageVolume,
   cascadeDelete,
   groupSnapshot,
+  groupSnapshotLive,
   imageOfVolume,
   backUp,
   restoreToNew,

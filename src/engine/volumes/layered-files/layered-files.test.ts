@@ -24,6 +24,8 @@ import {
   writeOffline,
   writeThrough,
 } from '../contract-suite/test-disks.ts';
+import { blockNode } from './block-nodes.ts';
+import { connectQmp } from './qmp.ts';
 
 const run = promisify(execFile);
 
@@ -254,6 +256,24 @@ describe('layered-files', () => {
         await expectBytes(backend, chain, model);
       },
     );
+
+    it('puts nothing on a layer that is open in its server, but not its top', async () => {
+      const { chain } = await stack([write(0, mib, 1)]);
+      await serving(async (target) => {
+        const overlays = [newLayer(home), newLayer(home)] as const;
+        await backend.createLayer(overlays[0], chain);
+        const file = { path: fileOf(overlays[0]), format: 'qcow2' } as const;
+        const monitor = await connectQmp(target.monitorPath);
+        await monitor.execute('blockdev-add', blockNode(file, { access: 'writable', backing: null, isNamed: true }));
+        monitor.close();
+        await backend.createLayer(overlays[1], [...chain, overlays[0]]);
+        const snapshot = backend.snapshotExport(target, [...chain, overlays[0]], overlays[1]);
+        await expect(snapshot).rejects.toMatchObject({ kind: 'mismatch' });
+        expect((await backend.inspectExport(target)).layerIds).toEqual(chain.map(({ id }) => id));
+        await backend.snapshotExport(target, chain, overlays[0]);
+        expect((await backend.inspectExport(target)).layerIds).toEqual([...chain, overlays[0]].map(({ id }) => id));
+      }, chain);
+    });
 
     it('that died between the creation of an overlay and the snapshot leaves a disk that can be frozen offline', async () => {
       const { chain, model } = await stack([write(0, mib, 1)]);
