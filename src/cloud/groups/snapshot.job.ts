@@ -2,8 +2,7 @@
  * Group snapshots: of all volumes of a group at once, or of none.
  *
  * Creating:
- *   freeze   points of all the volumes, made while nobody else can do anything with any of their disks (`disks.freezeTogether` says what that
- *            means for disks that are open)
+ *   freeze   points of all the volumes, of one moment (`disks.freezeTogether` says how, and when that fails)
  *   finish   one transaction: every part is available and names its point, and so is the group snapshot
  * Half-way: the ids were chosen in the request, so a repeat finds what an interrupted attempt made. A failure releases every point, those that were
  * made too, and leaves all of it in error.
