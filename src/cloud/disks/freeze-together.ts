@@ -8,19 +8,19 @@
  *
  * A pause ends by itself, so that clients are not held up when this process dies or stalls. Hence it is looked at once the last server has answered:
  * when it may have been over by then, the points are of different moments, and that is a failure. Should this process die before it knows, a repeat could
- * see that the points were made, but not when: so they are marked as unproven before the moment, and the marks go when all of it is recorded. A failure
+ * see that the points were made, but not when: so they are marked as unproven when they are planned, and the marks go when all of it is recorded. A failure
  * may leave points that were made; the caller releases all of them.
  *
  * A server that died is found here at the latest. Its disk does not change any more: what is left is done without it.
  */
 import { writePauseMsMax } from '../../engine/volumes/contract.ts';
 import { crashPoint } from '../../lib/crash-points.ts';
-import { conflict, messageOf } from '../../lib/errors.ts';
+import { conflict, messageOf, ProductError } from '../../lib/errors.ts';
 import type { FreezeOfOne } from './contract.ts';
 import { type FreezeDeps, freezeDisk, prepareFreeze, recordFreeze, settleForFreeze, switchServer } from './freeze.ts';
 import { type DiskState, type ExportRow, type FreezeStart, loadDisk, loadForFreeze } from './layer-store.ts';
 import type { Sql } from './locks.ts';
-import { isUnproven, markProven, markUnproven } from './point-store.ts';
+import { isAnyUnproven, markProven } from './point-store.ts';
 
 const pauseMsMin = 2_000;
 /** A switch takes 30 to 150 ms. */
@@ -37,35 +37,29 @@ export async function freezeTogether(deps: FreezeDeps, sql: Sql, plans: readonly
   const starts: (FreezeStart & { readonly plan: FreezeOfOne })[] = [];
   for (const plan of plans) starts.push({ plan, ...(await settleForFreeze(deps, sql, plan.volumeId, plan.pointId)) });
   if (starts.some(({ isMade }) => isMade)) {
-    if (!starts.every(({ isMade }) => isMade)) throw differentMoments();
-    for (const plan of plans) if (await isUnproven(sql, plan)) throw differentMoments();
+    if (!starts.every(({ isMade }) => isMade) || (await isAnyUnproven(sql, plans))) throw differentMoments();
     return [];
   }
   const open = starts.filter((start): start is FreezeStart & OpenDisk => isOpenForWriting(start.disk));
   await freezeOpen(deps, sql, open);
   // Those that are open were made by now, unless there is one alone, or its server died.
-  for (const plan of plans) await freezeDisk(deps, sql, plan.volumeId, plan);
-  for (const { plan } of open) await markProven(sql, plan);
+  for (const plan of plans) await freezeDisk(deps, sql, plan.volumeId, { ...plan, isUnproven: true });
+  await markProven(sql, plans);
   return plans.map(({ pointId }) => pointId);
 }
 
 const isOpenForWriting = (disk: DiskState): boolean => disk.exported !== undefined && !disk.exported.readOnly;
 
-const differentMoments = (cause?: unknown): Error =>
-  conflict(`the volumes were frozen at different moments${cause === undefined ? '' : `: ${messageOf(cause)}`}`, cause);
+const differentMoments = (cause?: unknown): Error => conflict('The volumes were frozen at different moments.', cause);
 
 /** One alone has no other that it could differ from. */
 async function freezeOpen(deps: FreezeDeps, sql: Sql, open: readonly OpenDisk[]): Promise<void> {
   if (open.length < 2) return;
   const switches: (() => Promise<void>)[] = [];
   for (const { disk, plan } of open) {
-    const overlay = await prepareFreeze(deps, sql, disk, plan);
+    const overlay = await prepareFreeze(deps, sql, disk, { ...plan, isUnproven: true });
     switches.push(() => switchServer(deps, disk, overlay));
   }
-  await markUnproven(
-    sql,
-    open.map(({ plan }) => plan),
-  );
   try {
     await inOnePause(deps, open, switches);
   } catch (error) {
@@ -85,7 +79,7 @@ async function inOnePause({ backend }: FreezeDeps, open: readonly OpenDisk[], sw
     const results = await Promise.allSettled(switches.map((work) => work()));
     const failed = results.find((result) => result.status === 'rejected');
     if (failed !== undefined) throw failed.reason;
-    if (!pause.holds()) throw new Error(`it took more than the ${pauseMs} ms for which clients may be held up`);
+    if (!pause.holds()) throw conflict(`Freezing the volumes took more than the ${pauseMs} ms for which their clients may be held up.`);
     crashPoint('freeze-together:switched');
   } finally {
     await pause.resume();
@@ -101,7 +95,7 @@ async function withoutDead(deps: FreezeDeps, sql: Sql, open: readonly OpenDisk[]
     const now = { plan, ...(await loadForFreeze(sql, plan.volumeId, plan.pointId)) };
     if (isOpenForWriting(now.disk)) living.push(now as FreezeStart & OpenDisk);
   }
-  if (living.some(({ isMade }) => isMade)) throw differentMoments(error);
+  if (living.some(({ isMade }) => isMade)) throw error instanceof ProductError ? error : differentMoments(error);
   if (living.length === open.length) throw error;
   return living;
 }

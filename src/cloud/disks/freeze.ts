@@ -19,11 +19,14 @@ import { messageOf } from '../../lib/errors.ts';
 import type { Log } from '../../lib/log.ts';
 import { type DiskState, type FreezeStart, isUnsettled, layerOf, loadDisk, loadForFreeze } from './layer-store.ts';
 import type { Sql } from './locks.ts';
+import { unproven } from './point-store.ts';
 
 export interface FreezePlan {
   readonly pointId: string;
   readonly topLayerId: string;
   readonly holder: string;
+  /** Made with others, which may come to nothing: see freeze-together.ts. */
+  readonly isUnproven?: true;
 }
 
 export interface FreezeDeps {
@@ -88,6 +91,7 @@ export async function switchServer({ backend }: FreezeDeps, { chain, exported }:
  * plan anew. Rows of the same freeze are taken over.
  */
 async function recordPlan(sql: Sql, { volumeId, top, headPointId }: DiskState, plan: FreezePlan): Promise<void> {
+  const holders = plan.isUnproven === true ? [plan.holder, unproven(plan.holder)] : [plan.holder];
   const { rows } = await query<{ id: string }>`
     WITH others AS (SELECT id FROM points WHERE layer_id = ${top.id} AND id <> ${plan.pointId}),
       other_holds AS (DELETE FROM point_holds WHERE point_id IN (SELECT id FROM others)),
@@ -102,7 +106,7 @@ async function recordPlan(sql: Sql, { volumeId, top, headPointId }: DiskState, p
       point AS (
         INSERT INTO points (id, parent_id, layer_id, size_bytes) VALUES (${plan.pointId}, ${headPointId}, ${top.id}, ${top.sizeBytes})
         ON CONFLICT (id) DO UPDATE SET parent_id = EXCLUDED.parent_id, layer_id = EXCLUDED.layer_id, size_bytes = EXCLUDED.size_bytes),
-      hold AS (INSERT INTO point_holds (point_id, holder) VALUES (${plan.pointId}, ${plan.holder}) ON CONFLICT DO NOTHING)
+      hold AS (INSERT INTO point_holds (point_id, holder) SELECT ${plan.pointId}, unnest(${holders}::text[]) ON CONFLICT DO NOTHING)
     SELECT id FROM overlay`.execute(sql);
   if (rows.length !== 1) throw new Error(`layer ${plan.topLayerId} is in use already`);
 }

@@ -72,29 +72,28 @@ export interface Hold {
   readonly holder: string;
 }
 
-const unproven = (holder: string): string => `unproven:${holder}`;
-
 /**
- * From now on, and until `markProven` or the end of the holds, nobody knows whether the points are of one moment: a second hold beside each, as durable as
- * the points are.
+ * A second hold beside that of whoever asked for a point, as durable as the point is: nobody knows yet whether it is of one moment with the others that were
+ * asked for.
  */
-export async function markUnproven(sql: Sql, holds: readonly Hold[]): Promise<void> {
-  const rows = holds.map(({ pointId, holder }) => ({ point_id: pointId, holder: unproven(holder) }));
+export const unproven = (holder: string): string => `unproven:${holder}`;
+
+export async function markProven(sql: Sql, holds: readonly Hold[]): Promise<void> {
   await sql
-    .insertInto('point_holds')
-    .values(rows)
-    .onConflict((conflict) => conflict.doNothing())
+    .deleteFrom('point_holds')
+    .where((eb) => eb.or(holds.map((hold) => eb.and(unprovenRow(hold)))))
     .execute();
 }
 
-export async function markProven(sql: Sql, { pointId, holder }: Hold): Promise<void> {
-  await removeHold(sql, pointId, unproven(holder));
+export async function isAnyUnproven(sql: Sql, holds: readonly Hold[]): Promise<boolean> {
+  const rows = sql
+    .selectFrom('point_holds')
+    .select('point_id')
+    .where((eb) => eb.or(holds.map((hold) => eb.and(unprovenRow(hold)))));
+  return (await rows.executeTakeFirst()) !== undefined;
 }
 
-export async function isUnproven(sql: Sql, { pointId, holder }: Hold): Promise<boolean> {
-  const mark = sql.selectFrom('point_holds').select('point_id').where('point_id', '=', pointId).where('holder', '=', unproven(holder));
-  return (await mark.executeTakeFirst()) !== undefined;
-}
+const unprovenRow = ({ pointId, holder }: Hold) => ({ point_id: pointId, holder: unproven(holder) });
 
 export async function addRoot(sql: Sql, pointId: string, known: KnownRoot): Promise<void> {
   await sql

@@ -4,6 +4,7 @@
  *
  * The budget of a limit has to be used up before it holds anything back. For that there is the *meter*: a device of no content behind another filter of
  * the same group, and an export of its own. A discard on it is one small request that counts as much as its length says.
+ * A client that uses it holds up itself.
  *
  * Overlays slide in between the gate and the former top, and merges happen below. A daemon that only reads has neither gate nor meter.
  */

@@ -60,12 +60,17 @@ function requestOf(kind: number, lengthBytes: number): Buffer {
 
 /** A failure ends the connection, so that what was asked for is not waited for by anybody. */
 async function within(socket: Socket, timeoutMs: number, work: Promise<void>): Promise<void> {
-  const timer = setTimeout(() => socket.destroy(), timeoutMs);
+  let isLate = false;
+  const timer = setTimeout(() => {
+    isLate = true;
+    socket.destroy();
+  }, timeoutMs);
   try {
     await work;
   } catch (cause) {
     socket.destroy();
-    throw new VolumeBackendError('failed', `the server of a disk does not hold writes back: ${messageOf(cause)}`, { cause });
+    const reason = isLate ? `it did not answer within ${timeoutMs} ms` : messageOf(cause);
+    throw new VolumeBackendError('failed', `the server of a disk does not hold writes back: ${reason}`, { cause });
   } finally {
     clearTimeout(timer);
   }
