@@ -63,10 +63,16 @@ async function perform({ disks, release }: DiskTree, order: DiskOrder): Promise<
   }
 }
 
+/** Without anybody's help. Systems give up on a disk after 30 s and more. */
+const clientPatienceMs = 10_000;
+
 async function betweenProcesses({ database }: DiskTree, order: DiskOrder): Promise<void> {
   if (order.meanwhile === undefined) return;
   const servers = await database.sql.selectFrom('volume_exports').selectAll().execute();
+  const startedAt = performance.now();
   for (const server of servers) await writeThrough(server.socket_path, order.meanwhile);
+  const tookMs = performance.now() - startedAt;
+  if (tookMs > clientPatienceMs) throw new Error(`clients were held up for ${tookMs} ms`);
   if (order.powerCut !== true) return;
   for (const server of servers) process.kill(server.process_id, 'SIGKILL');
   await sleep(100);
