@@ -21,7 +21,7 @@ export type LayerChain = readonly Layer[];
 export interface DiskExport {
   readonly id: string;
   readonly home: string;
-  /** Where NBD clients connect: a unix socket with an unguessable name. Under `disk`, or no name, they find the disk. */
+  /** Where NBD clients connect: a unix socket with an unguessable name. They ask for `disk`. */
   readonly socketPath: string;
   /** For the backend alone. */
   readonly monitorPath: string;

@@ -31,7 +31,7 @@ export interface ExportDeps {
   readonly log: Log;
 }
 
-/** Under this name NBD clients find the disk; the default export is the same one. */
+/** Under this name NBD clients find the disk. */
 export const nbdExportName = 'disk';
 
 /** A clean end writes everything out first. */
