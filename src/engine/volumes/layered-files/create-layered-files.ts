@@ -25,9 +25,10 @@ import { createFoundExports } from './found-exports.ts';
 import { createLayerChecks } from './layer-check.ts';
 import { createLayerInventory, notesOf } from './layer-inventory.ts';
 import { createLayerPaths, type LayerFile } from './layer-paths.ts';
-import { defaultBytesPerSecond, type LiveMergeDeps, mergeExport } from './live-merge.ts';
+import { type LiveMergeDeps, mergeExport } from './live-merge.ts';
 import { snapshotExport } from './live-snapshot.ts';
 import { mergeLayers } from './merge.ts';
+import { defaultMergePace } from './merge-pace.ts';
 import { growthByMerge } from './merge-space.ts';
 import { createOfflineTools } from './offline-tools.ts';
 import { createOpenMarks } from './open-marks.ts';
@@ -43,7 +44,7 @@ export interface LayeredFilesOptions {
   readonly log: Log;
   readonly space: SpaceAccount;
   readonly confinement: Confinement;
-  /** The pace of merges below connected clients. */
+  /** A pace of its own for merges below connected clients, whatever these do. */
   readonly liveMergeBytesPerSecond?: number;
 }
 
@@ -62,7 +63,9 @@ export function createLayeredFiles(options: LayeredFilesOptions): LayeredFiles {
   const deps: ExportDeps = { paths, marks, confinement: options.confinement, runtimeDir: options.runtimeDir, log: options.log };
   // A monitor serves one client at a time.
   const alone = createTurns<string>();
-  const liveMerges: LiveMergeDeps = { ...deps, alone, bytesPerSecond: options.liveMergeBytesPerSecond ?? defaultBytesPerSecond };
+  const ownPace = options.liveMergeBytesPerSecond;
+  const pace = ownPace === undefined ? defaultMergePace : { whileWritten: ownPace, whileIdle: ownPace };
+  const liveMerges: LiveMergeDeps = { ...deps, alone, pace };
 
   const withSpaceForLayer = async <T>(file: LayerFile, work: () => Promise<T>): Promise<T> => {
     const room = await options.space.reserve({ path: file.path, bytes: newLayerBytes });

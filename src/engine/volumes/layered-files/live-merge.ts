@@ -29,17 +29,16 @@ import { takeHeaderSpace } from './header-space.ts';
 import type { LayerFile } from './layer-paths.ts';
 import { exists, progressReporter, rewriteNotes } from './merge.ts';
 import { endJobs, untilConcluded } from './merge-jobs.ts';
+import { createPaceKeeper, type MergePace } from './merge-pace.ts';
 import { mergeNameOf } from './node-names.ts';
 import { nameOf } from './offline-tools.ts';
-import type { QmpClient } from './qmp.ts';
+import { type QmpClient, QmpError } from './qmp.ts';
 
-/** What a job copies in a second; docs/decisions/0010-live-merges.md has the figures. */
-export const defaultBytesPerSecond = 32 * 1024 * 1024;
 const pollPauseMs = 100;
 const finaliseTimeoutMs = 60_000;
 
 export interface LiveMergeDeps extends ExportDeps {
-  readonly bytesPerSecond: number;
+  readonly pace: MergePace;
   /** Runs work while nobody else talks to the daemon of this export. */
   readonly alone: <T>(exportId: string, work: () => Promise<T>) => Promise<T>;
 }
@@ -49,7 +48,7 @@ interface LiveMerge {
   readonly deps: LiveMergeDeps;
   readonly target: DiskExport;
   readonly jobId: string;
-  readonly files: { readonly older: LayerFile; readonly younger: LayerFile; readonly child: LayerFile };
+  readonly files: { readonly older: LayerFile; readonly younger: LayerFile; readonly child: LayerFile; readonly top: LayerFile };
   /** What the header of `child` shall name. */
   readonly backingName: string;
   /** Layer ids, joined. */
@@ -101,7 +100,7 @@ function planOf(deps: LiveMergeDeps, target: DiskExport, chain: LayerChain, pair
     deps,
     target,
     jobId: mergeNameOf(younger),
-    files: { older: fileOf(older), younger: fileOf(younger), child: fileOf(child) },
+    files: { older: fileOf(older), younger: fileOf(younger), child: fileOf(child), top: fileOf(top) },
     backingName: backingNameOf(older),
     chains: {
       before: chain.map(({ id }) => id).join(),
@@ -154,7 +153,7 @@ async function start(monitor: QmpClient, { deps, target, jobId, files, backingNa
     'base-node': nodeNamesOf(files.older).format,
     // Else QEMU writes the absolute name that it opened, and the tree could not be moved.
     'backing-file': backingName,
-    speed: deps.bytesPerSecond,
+    speed: deps.pace.whileWritten,
     'auto-finalize': false,
     'auto-dismiss': false,
   });
@@ -197,8 +196,14 @@ async function giveUp(monitor: QmpClient, merge: LiveMerge): Promise<Progress> {
 
 async function untilCopied(merge: LiveMerge, { signal, onProgress }: CallOptions): Promise<void> {
   const report = progressReporter(onProgress);
+  const paceNow = createPaceKeeper(merge.files.top.path, merge.deps.pace);
+  /** Not known of a job that another process started. */
+  let pace: number | undefined;
   for (let pauseMs = 1; ; pauseMs = Math.min(2 * pauseMs, pollPauseMs)) {
     signal.throwIfAborted();
+    const wanted = await paceNow();
+    if (wanted !== pace) await merge.ask((monitor) => setPace(monitor, merge.jobId, wanted));
+    pace = wanted;
     const job = (await merge.ask(queryJobs)).find(({ id }) => id === merge.jobId);
     if (job === undefined || job.status === 'concluded') throw failureOf(job?.error);
     report(job['current-progress'], job['total-progress']);
@@ -206,6 +211,15 @@ async function untilCopied(merge: LiveMerge, { signal, onProgress }: CallOptions
     await untilAborted(signal, syncFile(merge.files.older.path));
     await untilAborted(signal, sleep(pauseMs));
   }
+}
+
+/** A job that is over takes no pace. */
+async function setPace(monitor: QmpClient, jobId: string, bytesPerSecond: number): Promise<void> {
+  await monitor.execute('block-job-set-speed', { device: jobId, speed: bytesPerSecond }).catch(ignoreRefusal);
+}
+
+function ignoreRefusal(error: unknown): void {
+  if (!(error instanceof QmpError) || error.failure !== 'refused') throw error;
 }
 
 function failureOf(error: string | undefined): Error {
