@@ -2,6 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { stat, writeFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, it } from 'vitest';
+import { restMs } from '../../src/cloud/disks/restless.ts';
 import { ExtentSet } from '../../src/engine/disk/extent-set.ts';
 import { layerContent } from '../../src/engine/disk/layer-content.ts';
 import type { LayerFile } from '../../src/engine/disk/load-layer.ts';
@@ -278,6 +279,15 @@ describe('a merge below a client', () => {
     expect(performance.now() - startedAt).toBeLessThan(4000);
     await tree.disks.adoptExports();
     await tree.freeze(volume.id);
+    await expectNothingLeftOver(volume);
+  });
+
+  it('begins by itself when the snapshots of the volume have paused', { timeout: 60_000 }, async () => {
+    await start();
+    const volume = await withMergeableLayers();
+    const frozenAt = performance.now();
+    await expect.poll(() => tree.layerCount(), { timeout: 30_000 }).toBe(2);
+    expect(performance.now() - frozenAt).toBeGreaterThan(restMs - 500);
     await expectNothingLeftOver(volume);
   });
 

@@ -54,6 +54,8 @@ export function createHousekeeping(deps: {
   let wish = Promise.withResolvers<void>();
   let nudged: { readonly timer: NodeJS.Timeout; readonly atMs: number } | undefined;
   let running: Promise<void> | undefined;
+  /** Of the run that comes next: as the most eager of those who wait for it. */
+  let wanted: Eagerness = 'what is due';
 
   async function tidyAlone(sql: Sql, how: Eagerness): Promise<void> {
     await clear(sql);
@@ -98,16 +100,19 @@ export function createHousekeeping(deps: {
     const refused = new Set<string>();
     let lacksSpace = false;
     let plan = await planMerges(sql);
+    let byHome = mergesByHome(plan);
     const isDue = ({ younger: { id, home } }: MergePlan): boolean =>
-      postponed.mayRun(id) && restless.mayMerge(home, plan.filter(({ younger }) => younger.home === home).length);
+      postponed.mayRun(id) && restless.mayMerge(home, byHome.get(home)?.length ?? 0);
     for (;;) {
       const next = plan.find((merge) => !refused.has(merge.younger.id) && (how === 'all' || isDue(merge)));
       if (next === undefined || stopped) break;
       const merging = merges.run(next);
       await clearDuring(merging, sql, [next.older, next.younger, next.child]);
       const outcome = await merging;
-      if (outcome === 'merged') plan = await planMerges(sql);
-      else refused.add(next.younger.id);
+      if (outcome === 'merged') {
+        plan = await planMerges(sql);
+        byHome = mergesByHome(plan);
+      } else refused.add(next.younger.id);
       lacksSpace ||= outcome === 'no-space';
       if (outcome === 'interrupted') postponed.postpone(next.younger.id);
       else postponed.forget(next.younger.id);
@@ -121,6 +126,9 @@ export function createHousekeeping(deps: {
       if (delayMs !== undefined) nudgeIn(delayMs);
     }
   }
+
+  const mergesByHome = (plan: readonly MergePlan[]): ReadonlyMap<string, readonly MergePlan[]> =>
+    Map.groupBy(plan, ({ younger }) => younger.home);
 
   async function planMerges(sql: Sql): Promise<readonly MergePlan[]> {
     const layers = await loadTidyLayers(sql);
@@ -192,10 +200,15 @@ export function createHousekeeping(deps: {
   }
 
   async function tidy(how: Eagerness = 'all'): Promise<void> {
-    // A call during a run waits for that run and starts another: what the caller did before the call shall be seen.
+    if (how === 'all') wanted = how;
+    // A call during a run waits for that run and starts another, which all who wait share: what they did before the call shall be seen.
     await running;
     running ??= locks
-      .tryTidy((sql) => tidyAlone(sql, how))
+      .tryTidy((sql) => {
+        const eagerness = wanted;
+        wanted = 'what is due';
+        return tidyAlone(sql, eagerness);
+      })
       .then(() => undefined)
       .finally(() => {
         running = undefined;
