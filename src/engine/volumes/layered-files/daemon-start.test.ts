@@ -16,13 +16,14 @@ describe('a storage daemon that was just started', () => {
     folder = folderAt(await mkdtemp(join(tmpdir(), 'stillpoint-start-')));
   });
   afterEach(async () => {
-    child?.kill('SIGKILL');
+    // With what the shell started.
+    if (child?.pid !== undefined && child.exitCode === null) process.kill(-child.pid, 'SIGKILL');
     await rm(folder.path, { recursive: true, force: true });
   });
 
   /** A process with the id of the export in its arguments, as the daemon. */
   function run(script: string): DiskExport {
-    child = spawn('sh', ['-c', script, 'export-of-a-test'], { cwd: folder.path, stdio: 'ignore' });
+    child = spawn('sh', ['-c', script, 'export-of-a-test'], { cwd: folder.path, stdio: 'ignore', detached: true });
     return { id: 'export-of-a-test', home: 'home', socketPath: '', monitorPath: '', processId: child.pid as number };
   }
 

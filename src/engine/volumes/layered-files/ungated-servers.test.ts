@@ -1,14 +1,15 @@
 /** Daemons that an older version started, without a gate above the top, go on serving until they are closed. */
 import { spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { existsSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest';
 import { type LayeredFilesUnderTest, makeLayeredFiles } from '../../../../test/support/layered-files.ts';
 import type { DiskExport, LayerChain } from '../contract.ts';
 import { expectBytes, mib, newLayer, notAborted, write, writeThrough } from '../contract-suite/test-disks.ts';
 import { blockNode, nodeNamesOf } from './block-nodes.ts';
+import { waitUntilServing } from './daemon-start.ts';
+import { folderAt } from './export-folder.ts';
 import { createLayerPaths } from './layer-paths.ts';
 
 let under: LayeredFilesUnderTest;
@@ -19,9 +20,9 @@ afterAll(() => under.dispose());
 
 async function startUngated(chain: LayerChain): Promise<DiskExport> {
   const id = randomUUID();
-  const dir = join(under.dir, 'run', 'older');
-  await mkdir(dir, { recursive: true });
-  const [socketPath, monitorPath, pidPath] = [join(dir, 'nbd'), join(dir, 'monitor'), join(dir, 'pid')];
+  const folder = folderAt(join(under.dir, 'run', 'older'));
+  await mkdir(folder.path, { recursive: true });
+  const [socketPath, monitorPath] = [join(folder.path, 'nbd'), join(folder.path, 'monitor')];
   const paths = createLayerPaths(join(under.dir, 'layers'));
   const args: string[] = [];
   let backing: string | null = null;
@@ -33,11 +34,20 @@ async function startUngated(chain: LayerChain): Promise<DiskExport> {
   }
   args.push('--nbd-server', `addr.type=unix,addr.path=${socketPath}`);
   args.push('--export', JSON.stringify({ type: 'nbd', id: `export-${id}`, 'node-name': backing, name: 'disk', writable: true }));
-  args.push('--chardev', `socket,id=monitor,path=${monitorPath},server=on,wait=off`, '--monitor', 'chardev=monitor', '--pidfile', pidPath);
+  args.push(
+    '--chardev',
+    `socket,id=monitor,path=${monitorPath},server=on,wait=off`,
+    '--monitor',
+    'chardev=monitor',
+    '--pidfile',
+    folder.pidPath,
+  );
   const home = (chain[0] as LayerChain[number]).home;
-  const { pid: processId = 0 } = spawn('qemu-storage-daemon', args, { cwd: join(under.dir, 'layers', home), stdio: 'ignore' });
-  await expect.poll(() => existsSync(pidPath)).toBe(true);
-  return { id, home, socketPath, monitorPath, processId };
+  const daemon = spawn('qemu-storage-daemon', args, { cwd: join(under.dir, 'layers', home), stdio: 'ignore' });
+  onTestFinished(() => void daemon.kill('SIGKILL'));
+  const target = { id, home, socketPath, monitorPath, processId: daemon.pid as number };
+  await waitUntilServing(target, folder);
+  return target;
 }
 
 it('they are snapshotted, merged and closed, but do not hold writes back', async () => {
