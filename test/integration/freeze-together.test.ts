@@ -1,4 +1,6 @@
 /** Freezing connected disks together when something goes wrong in the middle: stalls, servers that die. The ordinary case is in group-moments.test.ts. */
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { recordCrashPoints } from '../../src/lib/crash-points.ts';
 import { newId } from '../../src/lib/ids.ts';
@@ -90,6 +92,23 @@ it('a server that dies in the middle holds nobody up', async () => {
   const kill = (): void => void process.kill(processId, 'SIGKILL');
   await expect(at('freeze-together:paused', kill, () => tree.disks.freezeTogether(plans))).rejects.toThrow('different moments');
   await expectWritesPass([volumeIds[0] as string, volumeIds[2] as string]);
+  for (const { pointId } of plans) await tree.release(pointId);
+  await tree.disks.freezeTogether(plansOf(volumeIds));
+});
+
+it('a server that dies when it was switched already is not done without', async () => {
+  const [first, second] = volumeIds as [string, string, string];
+  const plans = plansOf([first, second]);
+  const { processId } = await serverOf(first);
+  const overlay = join(tree.folder, 'volumes', second, `${plans[1]?.topLayerId}.qcow2`);
+  const recorder = recordCrashPoints((name) => {
+    // Without its overlay the second cannot be switched.
+    if (name === 'freeze-together:paused') rmSync(overlay);
+    if (name === 'freeze:switched') process.kill(processId, 'SIGKILL');
+  });
+  await expect(tree.disks.freezeTogether(plans)).rejects.toThrow('different moments');
+  expect(recorder.stop()).toContain('freeze:switched');
+  await expectWritesPass([second]);
   for (const { pointId } of plans) await tree.release(pointId);
   await tree.disks.freezeTogether(plansOf(volumeIds));
 });

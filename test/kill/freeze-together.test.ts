@@ -20,6 +20,7 @@ const later: readonly Write[] = [
 const beforeTheMoment = [
   'freeze:planned',
   'freeze:layer-made',
+  'write-pause:unlimited',
   'write-pause:closed',
   'freeze-together:paused',
   'snapshot:transaction:before',

@@ -62,7 +62,8 @@ export interface DisksService {
   freeze(volumeId: string, plan: { pointId: string; topLayerId: string; holder: string }): Promise<void>;
   /**
    * As `freeze`, of several volumes while nobody else can do anything with any of their disks: all points are of one moment, also of disks that clients
-   * are writing to. No write is in one of them while another that was acknowledged before it was sent is missing.
+   * are writing to. No write is in one of them while another that was acknowledged before it was sent is missing, except what a server that died had not
+   * made durable.
    * Clients' writes wait meanwhile, as long as the slowest server takes, at most seconds; should this process die, they go on by themselves. When it
    * takes longer it fails. A failure may leave points that were made: the caller releases all of them.
    * A repeat of what was interrupted in the middle fails: the rest would be of another moment.

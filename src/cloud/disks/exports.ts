@@ -134,6 +134,13 @@ export function createExports(deps: ExportsDeps): Exports {
     }
   }
 
+  /** Whoever held them back is dead. Whatever else is the matter with the disk, clients go on. */
+  async function resumeWrites(volumeId: string, { target }: ExportRow): Promise<void> {
+    await backend.resumeWrites(target).catch((error: unknown) => {
+      log.warn({ volumeId, error: messageOf(error) }, 'writes that a dead process held back could not be let go');
+    });
+  }
+
   return {
     follow,
     closeLocked,
@@ -160,9 +167,9 @@ export function createExports(deps: ExportsDeps): Exports {
       for (const { volume_id: volumeId } of rows) {
         await locks
           .withVolume(volumeId, async (sql) => {
-            const { exported } = await follow(sql, await loadDisk(sql, volumeId));
-            // Whoever held its writes back is dead.
-            if (exported !== undefined) await backend.resumeWrites(exported.target);
+            const disk = await loadDisk(sql, volumeId);
+            if (disk.exported !== undefined) await resumeWrites(volumeId, disk.exported);
+            await follow(sql, disk);
           })
           .catch((error: unknown) => log.error({ volumeId, error: messageOf(error) }, 'the server of a disk could not be adopted'));
       }

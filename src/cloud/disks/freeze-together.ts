@@ -11,14 +11,16 @@
  * see that the points were made, but not when: so they are marked as unproven when they are planned, and the marks go when all of it is recorded. A failure
  * may leave points that were made; the caller releases all of them.
  *
- * A server that died is found here at the latest. Its disk does not change any more: what is left is done without it.
+ * A server that died is found here at the latest. Its disk does not change any more: what is left is done without it, with what it left. That is what
+ * a power cut at its death would have left: what it had acknowledged and nobody had flushed may be missing.
  */
 import { writePauseMsMax } from '../../engine/volumes/contract.ts';
+import { VolumeBackendError } from '../../engine/volumes/errors.ts';
 import { crashPoint } from '../../lib/crash-points.ts';
 import { conflict, messageOf, ProductError } from '../../lib/errors.ts';
 import type { FreezeOfOne } from './contract.ts';
 import { type FreezeDeps, freezeDisk, prepareFreeze, recordFreeze, settleForFreeze, switchServer } from './freeze.ts';
-import { type DiskState, type ExportRow, type FreezeStart, loadDisk, loadForFreeze } from './layer-store.ts';
+import { type DiskState, type ExportRow, type FreezeStart, layerOf, loadDisk, loadForFreeze } from './layer-store.ts';
 import type { Sql } from './locks.ts';
 import { isAnyUnproven, markProven } from './point-store.ts';
 
@@ -50,20 +52,32 @@ export async function freezeTogether(deps: FreezeDeps, sql: Sql, plans: readonly
 
 const isOpenForWriting = (disk: DiskState): boolean => disk.exported !== undefined && !disk.exported.readOnly;
 
+/** A server that cannot hold writes back says what helps. */
+const inWordsForUsers = (error: unknown): unknown =>
+  error instanceof VolumeBackendError && error.kind === 'mismatch'
+    ? conflict(`The volumes cannot be frozen together: ${error.message}.`, error)
+    : error;
+
 const differentMoments = (cause?: unknown): Error => conflict('The volumes were frozen at different moments.', cause);
 
 /** One alone has no other that it could differ from. */
 async function freezeOpen(deps: FreezeDeps, sql: Sql, open: readonly OpenDisk[]): Promise<void> {
   if (open.length < 2) return;
   const switches: (() => Promise<void>)[] = [];
+  let wasAnySwitched = false;
   for (const { disk, plan } of open) {
     const overlay = await prepareFreeze(deps, sql, disk, { ...plan, isUnproven: true });
-    switches.push(() => switchServer(deps, disk, overlay));
+    switches.push(() => {
+      wasAnySwitched = true;
+      return switchServer(deps, disk, overlay);
+    });
   }
+  // Before anybody waits for it.
+  await Promise.all(open.map(({ disk }) => deps.backend.writeOut(disk.exported.target, disk.chain.map(layerOf))));
   try {
     await inOnePause(deps, open, switches);
   } catch (error) {
-    return await freezeOpen(deps, sql, await withoutDead(deps, sql, open, error));
+    return await freezeOpen(deps, sql, await withoutDead(deps, sql, open, { error, wasAnySwitched }));
   }
   for (const { disk, plan } of open) {
     await recordFreeze(sql, disk.volumeId, { frozenId: disk.top.id, topId: plan.topLayerId, pointId: plan.pointId });
@@ -86,16 +100,24 @@ async function inOnePause({ backend }: FreezeDeps, open: readonly OpenDisk[], sw
   }
 }
 
-/** The disks whose servers live, when some died and nothing was frozen of the others; else throws. */
-async function withoutDead(deps: FreezeDeps, sql: Sql, open: readonly OpenDisk[], error: unknown): Promise<OpenDisk[]> {
+/**
+ * The disks whose servers live, when some died before any disk was switched; else throws. What is planned on a disk whose server is dead counts as made:
+ * it holds what it held at its death, unless it was switched before that, and its clients wrote more.
+ */
+async function withoutDead(
+  deps: FreezeDeps,
+  sql: Sql,
+  open: readonly OpenDisk[],
+  { error, wasAnySwitched }: { error: unknown; wasAnySwitched: boolean },
+): Promise<OpenDisk[]> {
   deps.log.warn({ volumeIds: open.map(({ plan }) => plan.volumeId), error: messageOf(error) }, 'freezing open disks together failed');
-  const living: (FreezeStart & OpenDisk)[] = [];
+  const now: (FreezeStart & { readonly plan: FreezeOfOne })[] = [];
   for (const { plan } of open) {
     await deps.follow(sql, await loadDisk(sql, plan.volumeId));
-    const now = { plan, ...(await loadForFreeze(sql, plan.volumeId, plan.pointId)) };
-    if (isOpenForWriting(now.disk)) living.push(now as FreezeStart & OpenDisk);
+    now.push({ plan, ...(await loadForFreeze(sql, plan.volumeId, plan.pointId)) });
   }
-  if (living.some(({ isMade }) => isMade)) throw error instanceof ProductError ? error : differentMoments(error);
-  if (living.length === open.length) throw error;
+  const living = now.filter((start): start is FreezeStart & OpenDisk => isOpenForWriting(start.disk));
+  if ((wasAnySwitched ? now : living).some(({ isMade }) => isMade)) throw error instanceof ProductError ? error : differentMoments(error);
+  if (living.length === open.length) throw inWordsForUsers(error);
   return living;
 }

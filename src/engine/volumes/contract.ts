@@ -111,13 +111,15 @@ export interface VolumeBackend {
   openExport(id: string, chain: LayerChain, options: { readOnly: boolean }): Promise<DiskExport>;
   /** Puts an (existing, empty) overlay on the top of an exported disk; what was the top is frozen, and durable, afterwards. */
   snapshotExport(target: DiskExport, chain: LayerChain, overlay: Layer): Promise<void>;
+  /** Makes durable what clients have written so far, so that a snapshot soon after has little left to write. Changes nothing else. */
+  writeOut(target: DiskExport, chain: LayerChain): Promise<void>;
   /**
    * Holds back what clients write, zero and discard on all of these disks, which are served for writing, so that one snapshot of each in the pause is one
    * moment of all: whatever was acknowledged before, or causes something that another of the snapshots holds, is in the snapshot of its own disk.
    * A write that waits may be completed by that very snapshot, and is in it. Reads and flushes go on.
    *
    * Lasts for `holdMs` at least, at most `writePauseMsMax`, and until `resume`. When the caller dies, writes go on by themselves within a second after
-   * `holdMs`, perhaps not at full pace until `resumeWrites`. Rejects only when nothing is held back any more: with `gone` or `failed`, and with `mismatch`
+   * `holdMs`, later by some seconds for each whole GiB of discards and zeroes that waits, and perhaps not at full pace until `resumeWrites`. Rejects only when nothing is held back any more: with `gone` or `failed`, and with `mismatch`
    * for servers that cannot (they read only, or are of an older version).
    */
   pauseWrites(targets: readonly DiskExport[], holdMs: number): Promise<WritePause>;

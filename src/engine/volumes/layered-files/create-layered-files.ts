@@ -163,6 +163,7 @@ export function createLayeredFiles(options: LayeredFilesOptions): LayeredFiles {
 
     openExport: (id, chain, exportOptions) => alone(id, () => openExport(deps, id, chain, exportOptions)),
     snapshotExport: (target, chain, overlay) => alone(target.id, () => snapshotExport(deps, target, chain, overlay)),
+    writeOut: (_target, chain) => syncFile(paths.fileOf(chain.at(-1) as Layer).path),
     pauseWrites: (targets, holdMs) => pauseWrites({ alone, log: options.log }, targets, holdMs),
     resumeWrites: (target) => resumeWrites({ alone, log: options.log }, target),
     mergeExport: (target, chain, older, younger, callOptions) => mergeExport(liveMerges, target, chain, { older, younger }, callOptions),

@@ -71,7 +71,7 @@ export async function resumeWrites(deps: WritePauseDeps, target: DiskExport): Pr
   await deps
     .alone(target.id, () =>
       withMonitor(target, async (monitor) => {
-        if ((await queryServedNode(monitor, target.id)) === gateNode && (await isLimited(monitor))) await openGate(monitor);
+        if ((await queryServedNode(monitor, target.id)) === gateNode) await openGate(monitor);
       }),
     )
     .catch((error: unknown) => {
@@ -85,8 +85,8 @@ async function closeGate({ alone, log }: WritePauseDeps, target: DiskExport, hol
   if (bytes > meterBytes) throw new RangeError(`writes cannot be held back for ${holdMs} ms`);
   const close = async (monitor: QmpClient): Promise<ClosedGate> => {
     await requireGate(monitor, target);
-    // Who still waits there, because somebody else died, is let go first: the discard would wait behind them.
-    if (await isLimited(monitor)) await openGate(monitor);
+    // Who still waits there, because somebody died before or in the middle of opening it, is let go first: the discard would wait behind them.
+    await openGate(monitor);
     const meter = await connectMeter(target.socketPath);
     try {
       await setLimit(monitor, bytesPerSecond);
@@ -112,13 +112,9 @@ async function setLimit(monitor: QmpClient, bytes: number): Promise<void> {
   await monitor.execute('qom-set', { path: gatePath, property: 'limits', value: { 'bps-write': bytes } });
 }
 
-async function isLimited(monitor: QmpClient): Promise<boolean> {
-  const limits = await monitor.execute<{ readonly 'bps-write': number }>('qom-get', { path: gatePath, property: 'limits' });
-  return limits['bps-write'] !== 0;
-}
-
 async function openGate(monitor: QmpClient): Promise<void> {
   await setLimit(monitor, 0);
+  crashPoint('write-pause:unlimited');
   await monitor.execute('transaction', { actions: [] }, { timeoutMs: drainTimeoutMs });
 }
 

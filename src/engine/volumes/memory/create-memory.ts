@@ -13,7 +13,7 @@ import type { Layer, VolumeBackend } from '../contract.ts';
 import { VolumeBackendError } from '../errors.ts';
 import { explainFullDisk } from '../full-disk.ts';
 import { keyOf, type MemoryDisks, nameOf, needChain, needLayer, refuseIfOpen, standsOn } from './memory-disks.ts';
-import { closeExport, inspectExport, mergeExport, openExport, snapshotExport } from './memory-exports.ts';
+import { closeExport, inspectExport, mergeExport, needExport, openExport, snapshotExport } from './memory-exports.ts';
 import { dropSource, prepareTarget, removeTarget, replaceLayer, sealTarget, sourceOf } from './memory-files.ts';
 import { allocatedBytesOf, blockBytes, changesOf, dropLayer, emptyLayerBytes, makeMemoryLayer, setSize } from './memory-layer.ts';
 import { mergeLayers } from './memory-merge.ts';
@@ -81,6 +81,7 @@ export function createMemoryBackend({ disks, log }: MemoryBackendOptions): Volum
 
     openExport: (id, chain, options) => openExport(disks, log, id, chain, options),
     snapshotExport: (target, chain, overlay) => snapshotExport(disks, target, chain, overlay),
+    writeOut: async (target) => void needExport(disks, target),
     pauseWrites: async (targets, holdMs) => pauseWrites(disks, targets, holdMs),
     resumeWrites: async (target) => resumeWrites(disks, target),
     mergeExport: (target, chain, older, younger, options) => mergeExport(disks, target, chain, { older, younger }, options),
