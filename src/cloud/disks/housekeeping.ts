@@ -31,6 +31,8 @@ export interface Housekeeping {
 
 /** Long enough that a cascade of deletions is one run, short enough that space comes back at once. */
 const nudgeDelayMs = 250;
+/** When somebody works on the disk whose layer is to go. */
+const busyDelayMs = 2_000;
 /** After a run that failed, or met a full disk: not all space is freed by us, so that we would hear of it. */
 const retryDelayMs = 60_000;
 
@@ -73,7 +75,7 @@ export function createHousekeeping(deps: {
     if (examined.length > 0) plan = planTidy(await loadTidyLayers(sql));
     for (const layer of plan.remove) {
       if (stopped) return;
-      if (isFree(layer)) await trying(layer, (free) => remove(sql, free));
+      if (isFree(layer)) await trying(layer, (free) => removeUnlessTakenOver(sql, free));
     }
   }
 
@@ -170,6 +172,19 @@ export function createHousekeeping(deps: {
 
   async function doom(sql: Sql, layer: LayerRow): Promise<void> {
     await sql.updateTable('layers').set({ state: 'doomed' }).where('id', '=', layer.id).where('state', '=', 'planned').execute();
+  }
+
+  /**
+   * Whoever takes up what made a layer, and was interrupted, takes over its row and makes its file anew, under the lock of its volume. So a layer that was
+   * given up is removed under that lock, all of it. The others were finished, and nobody makes them again.
+   */
+  async function removeUnlessTakenOver(sql: Sql, layer: TidyLayer): Promise<void> {
+    if (layer.state !== 'doomed') return await remove(sql, layer);
+    const attempt = await locks.tryWithVolume(layer.home, async (own) => {
+      await remove(own, layer);
+      return true;
+    });
+    if (attempt === undefined) nudgeIn(busyDelayMs);
   }
 
   async function remove(sql: Sql, layer: TidyLayer): Promise<void> {
