@@ -140,3 +140,14 @@ export class DiskClient {
     else waiting?.resolve(message.result);
   }
 }
+
+/** Whether the disks refuse an order, as people are refused. */
+export async function isRefusal(work: Promise<unknown>): Promise<boolean> {
+  try {
+    await work;
+    return false;
+  } catch (error) {
+    if (error instanceof OrderFailed && error.kind === 'conflict') return true;
+    throw error;
+  }
+}

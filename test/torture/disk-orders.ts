@@ -31,6 +31,7 @@ type Held = OfPoint & { readonly holder: string };
 export interface DiskOrders {
   createDisk(order: OfVolume & { topLayerId: string; sizeBytes: number; fromPointId: string | null }): Promise<void>;
   freeze(order: OfVolume & Held & { topLayerId: string }): Promise<void>;
+  freezeTogether(order: readonly (OfVolume & Held & { topLayerId: string })[]): Promise<void>;
   replaceDisk(order: OfVolume & { fromPointId: string; topLayerId: string; sizeBytes: number }): Promise<void>;
   resize(order: OfVolume & { sizeBytes: number }): Promise<void>;
   sizeOf(order: OfVolume): Promise<number | undefined>;

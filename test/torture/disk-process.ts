@@ -77,6 +77,7 @@ async function withNewMover<T>(signal: AbortSignal, work: () => Promise<T>): Pro
 const orders: DiskOrders = {
   createDisk: ({ volumeId, ...rest }) => disks.createDisk(volumeId, rest),
   freeze: ({ volumeId, ...rest }) => disks.freeze(volumeId, rest),
+  freezeTogether: (plans) => disks.freezeTogether(plans),
   replaceDisk: ({ volumeId, ...rest }) => disks.replaceDisk(volumeId, rest),
   resize: ({ volumeId, sizeBytes }) => disks.resize(volumeId, sizeBytes),
   sizeOf: ({ volumeId }) => disks.sizeOf(volumeId),

@@ -129,6 +129,7 @@ class Generator {
       [5, 'disconnect'],
       [22, 'write'],
       [this.#points.length >= pointsMax ? 2 : 14, 'snapshot'],
+      [this.#unit === 'bytes' && this.#points.length < pointsMax ? 5 : 0, 'snapshot-together'],
       [7, 'revert'],
       [4, 'extend'],
       [many ? 16 : 8, 'delete'],
@@ -285,6 +286,22 @@ class Generator {
     return { op: 'snapshot', volume: volume.name, as, meanwhile: volume.connected ? this.#writes(volume, 25) : [] };
   }
 
+  /** With one or two others, connected ones rather than others: they have to be kept from writing. */
+  #snapshotTogether(first: Volume): SimpleStep | undefined {
+    const others = this.#volumes.filter((volume) => volume !== first);
+    const open = others.filter(({ connected }) => connected);
+    const second = this.#random.pick(open.length > 0 && this.#random.chance(0.8) ? open : others);
+    if (second === undefined) return undefined;
+    const third = this.#random.chance(0.3) ? this.#random.pick(others.filter((volume) => volume !== second)) : undefined;
+    const volumes = [first, second, ...(third === undefined ? [] : [third])];
+    const parts = volumes.map(({ name, sizeBytes }) => {
+      const as = this.#name('s');
+      this.#points.push({ name: as, sizeBytes, volume: name });
+      return { volume: name, as };
+    });
+    return { op: 'snapshot-together', parts, meanwhile: this.#writes(first, 15) };
+  }
+
   #backupOf(source: Volume | Point): SimpleStep {
     const as = this.#name('b');
     this.#backups.push({ name: as, sizeBytes: source.sizeBytes });
@@ -319,6 +336,8 @@ class Generator {
       }
       case 'snapshot':
         return volume && this.#snapshotOf(volume);
+      case 'snapshot-together':
+        return volume && this.#snapshotTogether(volume);
       case 'extend':
         return volume && this.#extend(volume);
       case 'cascade':

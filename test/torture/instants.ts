@@ -9,6 +9,11 @@ export const diskInstants: readonly Instant[] = [
   ['freeze:switched', 'snapshot'],
   ['snapshot:transaction:before', 'snapshot'],
   ['snapshot:transaction:after', 'snapshot'],
+  ['write-pause:unlimited', 'snapshot-together'],
+  ['write-pause:closed', 'snapshot-together'],
+  ['freeze-together:paused', 'snapshot-together'],
+  ['freeze:switched', 'snapshot-together'],
+  ['freeze-together:switched', 'snapshot-together'],
   ['disk:planned', 'create'],
   ['disk:made', 'create'],
   ['disk:planned', 'revert'],
@@ -69,5 +74,5 @@ const afterwards: Readonly<Partial<Record<SimpleStep['op'], SimpleStep['op']>>> 
 
 export const serviceInstants: readonly Instant[] = [
   ...effectInstants,
-  ...diskInstants.map(([point, by]): Instant => [point, afterwards[by] ?? by]),
+  ...diskInstants.filter(([, by]) => by !== 'snapshot-together').map(([point, by]): Instant => [point, afterwards[by] ?? by]),
 ];

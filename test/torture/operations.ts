@@ -7,9 +7,10 @@ import { connectNbd } from '../support/nbd-client.ts';
 import { missedSectors } from './checks.ts';
 import { beginWindow, performWrites } from './client.ts';
 import { Contents, stamped } from './contents.ts';
-import { OrderFailed } from './disk-client.ts';
+import { isRefusal } from './disk-client.ts';
 import type { BackupResult, PlannedBase } from './disk-orders.ts';
 import { Found, type PointModel, VolumeModel } from './model.ts';
+import { lookAtMoment, snapshot, snapshotTogether } from './moments.ts';
 import type { Made } from './stage.ts';
 import type { SimpleStep } from './steps.ts';
 import type { World } from './world.ts';
@@ -31,6 +32,8 @@ export async function beginOperation(world: World, step: SimpleStep): Promise<Ma
       return write(world, step);
     case 'snapshot':
       return snapshot(world, step);
+    case 'snapshot-together':
+      return snapshotTogether(world, step);
     case 'revert':
       return revert(world, step);
     case 'extend':
@@ -100,14 +103,6 @@ async function create(world: World, { as, from, sizeBytes }: Plan<'create'>): Pr
       await endHold();
     },
   };
-}
-
-/** What a freeze of the volume made is read at once, and says which moment it was. */
-async function lookAtMoment(world: World, volume: VolumeModel, pointId: string, name: string): Promise<Contents> {
-  const observed = await world.readPoint(pointId);
-  volume.matchMoment(name, observed);
-  world.everyPoint.set(pointId, observed);
-  return observed;
 }
 
 function image(world: World, { as, sizeBytes, writes }: Plan<'image'>): Made | undefined {
@@ -182,35 +177,9 @@ function write(world: World, { volume: name, writes }: Plan<'write'>): Made | un
   return { parts: [], beside: performWrites(volume, writes), done() {}, async giveUp() {} };
 }
 
-function snapshot(world: World, { volume: name, as, meanwhile }: Plan<'snapshot'>): Made | undefined {
-  const volume = world.volumes.get(name);
-  if (volume === undefined || world.points.has(as)) return undefined;
-  const [pointId, topLayerId, holder] = [newId(), newId(), `snapshot:${as}`];
-  let contents: Contents;
-  return {
-    beside: beginWindow(volume, meanwhile),
-    parts: [
-      () => world.disks.order('freeze', { volumeId: volume.id, pointId, topLayerId, holder }),
-      async () => {
-        contents = await lookAtMoment(world, volume, pointId, as);
-      },
-    ],
-    done() {
-      world.points.set(as, { name: as, pointId, contents, holder, volume: name });
-    },
-    giveUp: () => world.disks.order('release', { pointId, holder }),
-  };
-}
-
-/** Whether an order is refused, as it must be, because a client has the disk open. */
+/** An order must be refused, because a client has the disk open. */
 async function refused(work: Promise<unknown>, what: string): Promise<void> {
-  try {
-    await work;
-  } catch (error) {
-    if (error instanceof OrderFailed && error.kind === 'conflict') return;
-    throw error;
-  }
-  throw new Found(`${what} was not refused`);
+  if (!(await isRefusal(work))) throw new Found(`${what} was not refused`);
 }
 
 /** A server that no attachment uses is ended by what needs the disk for itself. */
@@ -256,7 +225,7 @@ async function reconsider(world: World, volume: VolumeModel): Promise<void> {
     .select('volume_id')
     .where('volume_id', '=', volume.id)
     .executeTakeFirst();
-  if (row === undefined) await cutOff(volume);
+  if (row === undefined) await cutOffUnlessInDoubt(volume);
 }
 
 function extend(world: World, { volume: name, sizeBytes }: Plan<'extend'>): Made | undefined {

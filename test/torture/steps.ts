@@ -17,6 +17,12 @@ export type SimpleStep =
   | { readonly op: 'disconnect'; readonly volume: string }
   | { readonly op: 'write'; readonly volume: string; readonly writes: readonly WritePlan[] }
   | { readonly op: 'snapshot'; readonly volume: string; readonly as: string; readonly meanwhile: readonly WritePlan[] }
+  /** Of one moment, made while the clients of all of them write. */
+  | {
+      readonly op: 'snapshot-together';
+      readonly parts: readonly { readonly volume: string; readonly as: string }[];
+      readonly meanwhile: readonly WritePlan[];
+    }
   | { readonly op: 'revert'; readonly volume: string; readonly to: string }
   | { readonly op: 'extend'; readonly volume: string; readonly sizeBytes: number }
   | { readonly op: 'delete'; readonly what: string }
@@ -66,6 +72,8 @@ export function namesOf(step: SimpleStep): string[] {
       return [step.volume];
     case 'snapshot':
       return [step.volume, step.as];
+    case 'snapshot-together':
+      return step.parts.flatMap(({ volume, as }) => [volume, as]);
     case 'revert':
       return [step.volume, step.to];
     case 'delete':
