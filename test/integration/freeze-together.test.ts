@@ -2,8 +2,12 @@
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
+import { createDisksService } from '../../src/cloud/disks/service.ts';
+import type { VolumeBackend } from '../../src/engine/volumes/contract.ts';
+import { VolumeBackendError } from '../../src/engine/volumes/errors.ts';
 import { recordCrashPoints } from '../../src/lib/crash-points.ts';
 import { newId } from '../../src/lib/ids.ts';
+import { silentLog } from '../../src/lib/log.ts';
 import { waitForEnd } from '../../src/lib/processes.ts';
 import { type DiskTree, makeDiskTree, mib, testHolder } from '../support/disk-tree.ts';
 
@@ -111,6 +115,50 @@ it('a server that dies when it was switched already is not done without', async 
   await expectWritesPass([second]);
   for (const { pointId } of plans) await tree.release(pointId);
   await tree.disks.freezeTogether(plansOf(volumeIds));
+});
+
+/** The disks, of which some calls to the backend go elsewhere. */
+const disksWith = (changed: Partial<VolumeBackend>) =>
+  createDisksService({ database: tree.database, backend: { ...tree.backend, ...changed }, log: silentLog });
+
+it('what is dirty is written out before anybody is held up', async () => {
+  const calls: string[] = [];
+  const watched = disksWith({
+    async writeOut(...plan) {
+      await tree.backend.writeOut(...plan);
+      calls.push('written out');
+    },
+    async pauseWrites(...plan) {
+      calls.push('held up');
+      return await tree.backend.pauseWrites(...plan);
+    },
+  });
+  await watched.freezeTogether(plansOf(volumeIds));
+  expect(calls).toEqual([...volumeIds.map(() => 'written out'), 'held up']);
+  await watched.stop();
+});
+
+it('a server that cannot hold writes back is a refusal that says what helps', async () => {
+  const older = disksWith({ pauseWrites: () => Promise.reject(new VolumeBackendError('mismatch', 'it is of an older version')) });
+  const refusal = { kind: 'conflict', message: 'The volumes cannot be frozen together: it is of an older version.' };
+  await expect(older.freezeTogether(plansOf(volumeIds))).rejects.toMatchObject(refusal);
+  await older.stop();
+});
+
+it('writes that a dead process held back go on, also where the server cannot be asked anything else', async () => {
+  const [target] = await tree.database.sql.selectFrom('volume_exports').select('export_id').execute();
+  const resumed: string[] = [];
+  const next = disksWith({
+    inspectExport: () => Promise.reject(new Error('no answer')),
+    async resumeWrites(server) {
+      await tree.backend.resumeWrites(server);
+      resumed.push(server.id);
+    },
+  });
+  await next.adoptExports();
+  expect(resumed).toContain(target?.export_id);
+  expect(resumed).toHaveLength(volumeIds.length);
+  await next.stop();
 });
 
 it('disks that nobody has open, or only for reading, are frozen with the others', async () => {
