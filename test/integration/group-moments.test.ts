@@ -1,10 +1,6 @@
-/**
- * A group snapshot of volumes that clients are writing to is one moment: streams of writes count on one volume, then, when that is acknowledged, on the
- * next. In each snapshot the volumes that come first in a stream are level with those that follow, or one ahead; never behind.
- */
-import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { type Api, signIn } from '../support/api.ts';
+import { makeGroup, snapshotGroup } from '../support/groups.ts';
 import { connectNbd, type NbdClient, socketPathOf } from '../support/nbd-client.ts';
 import { connect, disconnect, makeVolume } from '../support/scenario.ts';
 import { makeStateDir, removeStateDir, type ServiceUnderTest, startServiceUnderTest } from '../support/service.ts';
@@ -28,26 +24,16 @@ afterAll(async () => {
   await removeStateDir(stateDir);
 });
 
-async function makeGroup(volumeCount: number): Promise<{ groupId: string; volumeIds: string[] }> {
-  const { group_type: type } = await api.volume('POST', '/group_types', { group_type: { name: `of ${volumeCount}` } });
-  const { group } = await api.volume('POST', '/groups', { group: { name: 'members', group_type: type.id, volume_types: ['__DEFAULT__'] } });
+async function groupOf(volumeCount: number): Promise<{ groupId: string; volumeIds: string[] }> {
+  const groupId = await makeGroup(api, `of ${volumeCount}`);
   const volumeIds: string[] = [];
-  for (let made = 0; made < volumeCount; made += 1) volumeIds.push(await makeVolume(api, { group_id: group.id }));
-  return { groupId: group.id, volumeIds };
+  for (let made = 0; made < volumeCount; made += 1) volumeIds.push(await makeVolume(api, { group_id: groupId }));
+  return { groupId, volumeIds };
 }
 
 /** By volume, the snapshots that belong to it. */
-async function snapshotGroup(groupId: string): Promise<Map<string, string>> {
-  const { group_snapshot: made } = await api.volume('POST', '/group_snapshots', { group_snapshot: { group_id: groupId } });
-  for (;;) {
-    const { group_snapshot: shown } = await api.volume('GET', `/group_snapshots/${made.id}`);
-    if (shown.status !== 'creating') {
-      expect(shown.status).toBe('available');
-      break;
-    }
-    await sleep(5);
-  }
-  const { snapshots } = await api.volume('GET', `/snapshots/detail?group_snapshot_id=${made.id}`);
+async function partsOfSnapshot(groupId: string): Promise<Map<string, string>> {
+  const { snapshots } = await api.volume('GET', `/snapshots/detail?group_snapshot_id=${await snapshotGroup(api, groupId)}`);
   return new Map(snapshots.map((part: { id: string; volume_id: string }) => [part.volume_id, part.id]));
 }
 
@@ -92,12 +78,12 @@ function startStreams(clients: readonly NbdClient[]): { slowestMs: () => number;
 }
 
 it.each([2, 4])('of %d volumes, whatever order clients write in', { timeout: 180_000 }, async (volumeCount) => {
-  const { groupId, volumeIds } = await makeGroup(volumeCount);
+  const { groupId, volumeIds } = await groupOf(volumeCount);
   const clients: NbdClient[] = [];
   for (const volumeId of volumeIds) clients.push(await connectNbd(socketPathOf(await connect(api, volumeId))));
   const streams = startStreams(clients);
   const made: Map<string, string>[] = [];
-  for (let count = 0; count < snapshotCount; count += 1) made.push(await snapshotGroup(groupId));
+  for (let count = 0; count < snapshotCount; count += 1) made.push(await partsOfSnapshot(groupId));
   await streams.stop();
   let total = 0;
   for (const parts of made) {

@@ -9,7 +9,8 @@ import { mustBecomeQuiet } from '../support/scenario.ts';
 import { makeStateDir, removeStateDir, startServiceUnderTest } from '../support/service.ts';
 import { createInstantsInTime } from './instants-in-time.ts';
 import { recordInstants } from './record-instants.ts';
-import { type PreparedScene, scenes } from './scenes.ts';
+import type { PreparedScene } from './scene.ts';
+import { scenes } from './scenes.ts';
 
 /**
  * The service stands still at every marked instant of every long operation, one at a time; meanwhile the servers of disks and the data mover are

@@ -7,7 +7,8 @@ import { mustBecomeQuiet } from '../support/scenario.ts';
 import { makeStateDir, removeStateDir, type ServiceUnderTest, startServiceUnderTest } from '../support/service.ts';
 import { createInstantsInTime } from './instants-in-time.ts';
 import { recordInstants } from './record-instants.ts';
-import { type PreparedScene, scenes } from './scenes.ts';
+import type { PreparedScene } from './scene.ts';
+import { scenes } from './scenes.ts';
 
 /**
  * Ends the real service with SIGKILL at every marked instant of every long operation, one at a time, and starts it again. Then nothing

@@ -20,12 +20,11 @@ const later: readonly Write[] = [
 const beforeTheMoment = [
   'freeze:planned',
   'freeze:layer-made',
-  'write-pause:unlimited',
   'write-pause:closed',
   'freeze-together:paused',
   'snapshot:transaction:before',
 ];
-const instants = [...beforeTheMoment, 'snapshot:transaction:after', 'freeze:switched', 'freeze-together:switched'];
+const instants = [...beforeTheMoment, 'snapshot:transaction:after', 'freeze:switched', 'freeze-together:switched', 'write-pause:unlimited'];
 
 let tree: DiskTree;
 let volumeIds: string[];

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { signIn } from '../support/api.ts';
 import { startServiceUnderTest } from '../support/service.ts';
-import type { PreparedScene, Scene } from './scenes.ts';
+import type { PreparedScene, Scene } from './scene.ts';
 
 const quotas = { volumes: -1, snapshots: -1, gigabytes: -1, backups: -1, backup_gigabytes: -1 };
 

@@ -1,15 +1,14 @@
+/** The scenes that the kill tests play: those of volumes, snapshots and images here, the others in files of their own. */
 import { randomBytes } from 'node:crypto';
-import { readFile, truncate } from 'node:fs/promises';
+import { truncate } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { restMs } from '../../src/cloud/disks/restless.ts';
-import type { Api } from '../support/api.ts';
 import { scatteredBlocks, writeBlocks } from '../support/disks.ts';
 import {
   connect,
   disconnect,
   letGo,
-  makeBackup,
   makeImage,
   makeModel,
   makeSnapshot,
@@ -18,44 +17,9 @@ import {
   mustSettle,
   writeToVolume,
 } from '../support/scenario.ts';
-
-/**
- * One long operation as the kill tests need it: what has to be there first, the operation, and what must hold whatever happened to it.
- * All in terms of the public APIs. An operation may run any number of times on one service.
- */
-export interface Scene {
-  readonly name: string;
-  /** The data mover or the server of a disk takes part in it. */
-  readonly hasHelpers: boolean;
-  prepare(api: Api, folder: string): Promise<PreparedScene>;
-}
-
-export interface PreparedScene {
-  /** Runs the operation to its end. Throws when it does not end well; a dying service makes it throw too. */
-  operate(api: Api): Promise<void>;
-  /** Every byte that was acknowledged earlier is still there. */
-  check(api: Api): Promise<void>;
-}
-
-const diskMib = 24;
-const diskBytes = diskMib << 20;
-
-/** A volume of 24 MiB of data (a third of it zeroes) in 1 GiB, with a file that holds the same. */
-async function volumeWithData(api: Api, folder: string, name: string): Promise<{ id: string; model: string; image: string }> {
-  const bytes = Buffer.concat([randomBytes(diskBytes / 3), Buffer.alloc(diskBytes / 3), Buffer.alloc(diskBytes / 3, 'stillpoint ')]);
-  const image = await makeImage(api, name, bytes);
-  const id = await makeVolume(api, { imageRef: image }, name);
-  const model = await makeModel(folder, `${name}.model`, bytes);
-  await writeToVolume(api, id, model, scatteredBlocks(diskBytes, 5), 7);
-  return { id, model, image };
-}
-
-async function mustVanish(api: Api, collection: 'volumes' | 'snapshots' | 'backups', id: string): Promise<void> {
-  if (collection === 'volumes') await letGo(api, id);
-  await api.volume('DELETE', `/${collection}/${id}`);
-  const left = await api.settled(collection, id);
-  if (left !== undefined) throw new Error(`${collection} ${id} is ${left.status}, not gone`);
-}
+import { backUp, deleteBackup, restoreInPlace, restoreToNew } from './backup-scenes.ts';
+import { groupSnapshot, groupSnapshotLive } from './group-scenes.ts';
+import { diskBytes, mustVanish, readHead, type Scene, volumeWithData } from './scene.ts';
 
 const uploadImage: Scene = {
   name: 'image upload',
@@ -298,97 +262,6 @@ const cascadeDelete: Scene = {
   },
 };
 
-const groupSnapshot: Scene = {
-  name: 'group snapshot, a group made of it, and their deletion',
-  hasHelpers: false,
-  async prepare(api, folder) {
-    const { groupId, members } = await groupWithData(api, folder);
-    return {
-      async operate(again) {
-        const call = again.volume;
-        const source = { 'create-from-src': { name: 'copy', group_snapshot_id: await snapshotGroup(call, groupId) } };
-        const { group: copy } = await call('POST', '/groups/action', source);
-        await untilStatus(call, 'group', copy.id, 'available');
-        await deleteAllOf(call, groupId);
-      },
-      /** All parts or none; and every byte of the members. */
-      async check(again) {
-        const call = again.volume;
-        await mustHaveAllPartsOrNone(call, members.length);
-        await deleteAllOf(call, groupId);
-        for (const { id, model } of members) await mustHold(again, id, model);
-      },
-    };
-  },
-};
-
-/** The members are connected while it is made, and stay so. */
-const groupSnapshotLive: Scene = {
-  name: 'group snapshot of connected volumes',
-  hasHelpers: true,
-  async prepare(api, folder) {
-    const { groupId, members } = await groupWithData(api, folder);
-    for (const { id } of members) await connect(api, id);
-    return {
-      operate: async (again) => void (await snapshotGroup(again.volume, groupId)),
-      async check(again) {
-        await mustHaveAllPartsOrNone(again.volume, members.length);
-        await deleteAllOf(again.volume, groupId);
-        for (const { id, model } of members) {
-          await mustHold(again, id, model);
-          await connect(again, id);
-        }
-      },
-    };
-  },
-};
-
-type Call = Api['volume'];
-
-async function groupWithData(api: Api, folder: string): Promise<{ groupId: string; members: { id: string; model: string }[] }> {
-  const { group_type: type } = await api.volume('POST', '/group_types', { group_type: { name: `of ${folder}` } });
-  const order = { group_type: type.id, volume_types: ['__DEFAULT__'] };
-  const { group } = await api.volume('POST', '/groups', { group: { name: 'members', ...order } });
-  const members = [await volumeWithData(api, folder, 'first'), await volumeWithData(api, folder, 'second')];
-  await api.volume('PUT', `/groups/${group.id}`, { group: { add_volumes: members.map(({ id }) => id).join(',') } });
-  return { groupId: group.id, members };
-}
-
-async function snapshotGroup(call: Call, groupId: string): Promise<string> {
-  const { group_snapshot: snapshot } = await call('POST', '/group_snapshots', { group_snapshot: { group_id: groupId } });
-  await untilStatus(call, 'group_snapshot', snapshot.id, 'available');
-  return snapshot.id;
-}
-
-async function mustHaveAllPartsOrNone(call: Call, memberCount: number): Promise<void> {
-  for (const { id, status } of (await call('GET', '/group_snapshots/detail')).group_snapshots) {
-    const { snapshots } = await call('GET', `/snapshots/detail?group_snapshot_id=${id}`);
-    const parts = snapshots.map((part: { status: string }) => part.status);
-    if (parts.length !== memberCount || parts.some((part: string) => part !== status)) {
-      throw new Error(`group snapshot ${id} is ${status}, its parts are ${parts}`);
-    }
-  }
-}
-
-async function untilStatus(call: Call, kind: 'group' | 'group_snapshot', id: string, wanted: string): Promise<void> {
-  for (;;) {
-    const { status } = (await call('GET', `/${kind}s/${id}`))[kind];
-    if (status === wanted) return;
-    if (status !== 'creating') throw new Error(`${kind} ${id} is ${status}, not ${wanted}`);
-    await sleep(20);
-  }
-}
-
-/** Group snapshots, then every group but one. */
-async function deleteAllOf(call: Call, keptGroupId: string): Promise<void> {
-  for (const { id } of (await call('GET', '/group_snapshots')).group_snapshots) await call('DELETE', `/group_snapshots/${id}`);
-  while ((await call('GET', '/group_snapshots')).group_snapshots.length > 0) await sleep(20);
-  const groupIds = async (): Promise<string[]> =>
-    (await call('GET', '/groups')).groups.map(({ id }: { id: string }) => id).filter((id: string) => id !== keptGroupId);
-  for (const id of await groupIds()) await call('POST', `/groups/${id}/action`, { delete: { 'delete-volumes': true } });
-  while ((await groupIds()).length > 0) await sleep(20);
-}
-
 const imageOfVolume: Scene = {
   name: 'image of a volume',
   hasHelpers: false,
@@ -417,125 +290,6 @@ const imageOfVolume: Scene = {
         const { volumes } = await again.volume('GET', '/volumes/detail?name=from%20the%20picture');
         for (const volume of volumes) await mustVanish(again, 'volumes', volume.id);
         await mustHold(again, id, model);
-      },
-    };
-  },
-};
-
-const backUp: Scene = {
-  name: 'full and incremental backup',
-  hasHelpers: true,
-  async prepare(api, folder) {
-    const { id, model } = await volumeWithData(api, folder, 'kept');
-    let round = 100;
-    /** As in the scene of merges. */
-    let isUncertain = false;
-    const write = async (again: Api): Promise<void> => {
-      if (!isUncertain) round += 1;
-      isUncertain = true;
-      await writeToVolume(again, id, model, scatteredBlocks(diskBytes, 3), round);
-      isUncertain = false;
-    };
-    return {
-      async operate(again) {
-        await makeBackup(again, id);
-        await write(again);
-        await makeBackup(again, id, { incremental: true });
-      },
-      async check(again) {
-        await letGo(again, id);
-        if (isUncertain) await write(again);
-        await mustHold(again, id, model);
-        await mustRestoreNewest(again, id);
-      },
-    };
-  },
-};
-
-/** The newest backup that is available restores (its root is compared on the way); one that failed says so. */
-async function mustRestoreNewest(api: Api, volumeId: string): Promise<void> {
-  const { backups } = await api.volume('GET', `/backups/detail?volume_id=${volumeId}`);
-  for (const backup of backups)
-    if (!['available', 'error'].includes(backup.status)) throw new Error(`backup ${backup.id} is ${backup.status}`);
-  const newest = backups.find((backup: { status: string }) => backup.status === 'available');
-  if (newest === undefined) return;
-  const { restore } = await api.volume('POST', `/backups/${newest.id}/restore`, { restore: { name: 'check', volume_id: null } });
-  await mustSettle(api, 'volumes', restore.volume_id, 'available');
-  await mustSettle(api, 'backups', newest.id, 'available');
-  await mustVanish(api, 'volumes', restore.volume_id);
-}
-
-const restoreToNew: Scene = {
-  name: 'restore to a new volume',
-  hasHelpers: true,
-  async prepare(api, folder) {
-    const { id, model } = await volumeWithData(api, folder, 'original');
-    const backupId = await makeBackup(api, id);
-    return {
-      async operate(again) {
-        const { restore } = await again.volume('POST', `/backups/${backupId}/restore`, { restore: { name: 'restored', volume_id: null } });
-        await mustSettle(again, 'volumes', restore.volume_id, 'available');
-        await mustSettle(again, 'backups', backupId, 'available');
-        await mustHold(again, restore.volume_id, model);
-        await mustVanish(again, 'volumes', restore.volume_id);
-      },
-      async check(again) {
-        await mustSettle(again, 'backups', backupId, 'available');
-        await mustHold(again, id, model);
-        const { volumes } = await again.volume('GET', '/volumes/detail?name=restored');
-        for (const volume of volumes) await mustVanish(again, 'volumes', volume.id);
-      },
-    };
-  },
-};
-
-const restoreInPlace: Scene = {
-  name: 'restore over an existing volume',
-  hasHelpers: true,
-  async prepare(api, folder) {
-    const { id, model } = await volumeWithData(api, folder, 'twice');
-    const older = await makeBackup(api, id);
-    const olderModel = await makeModel(folder, 'twice.older', await readHead(model));
-    await writeToVolume(api, id, model, scatteredBlocks(diskBytes, 9), 42);
-    const newer = await makeBackup(api, id, { incremental: true });
-    const restore = async (again: Api, backupId: string): Promise<void> => {
-      await again.volume('POST', `/backups/${backupId}/restore`, { restore: { volume_id: id } });
-      await mustSettle(again, 'volumes', id, 'available');
-      await mustSettle(again, 'backups', backupId, 'available');
-    };
-    return {
-      async operate(again) {
-        await restore(again, older);
-        await mustHold(again, id, olderModel);
-        await restore(again, newer);
-        await mustHold(again, id, model);
-      },
-      /** Whatever was interrupted: the disk is one of the two, whole. */
-      async check(again) {
-        await letGo(again, id);
-        await mustSettle(again, 'volumes', id, 'available');
-        await mustHold(again, id, model).catch(() => mustHold(again, id, olderModel));
-      },
-    };
-  },
-};
-
-const readHead = async (model: string): Promise<Buffer> => (await readFile(model)).subarray(0, diskBytes);
-
-const deleteBackup: Scene = {
-  name: 'backup deletion',
-  hasHelpers: false,
-  async prepare(api, folder) {
-    const { id, model } = await volumeWithData(api, folder, 'pruned');
-    const first = await makeBackup(api, id);
-    return {
-      async operate(again) {
-        await mustVanish(again, 'backups', await makeBackup(again, id, { incremental: true }));
-      },
-      async check(again) {
-        await mustSettle(again, 'backups', first, 'available');
-        await mustHold(again, id, model);
-        await mustRestoreNewest(again, id);
       },
     };
   },

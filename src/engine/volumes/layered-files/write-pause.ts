@@ -114,13 +114,21 @@ async function setLimit(monitor: QmpClient, bytes: number): Promise<void> {
 
 async function openGate(monitor: QmpClient): Promise<void> {
   await setLimit(monitor, 0);
-  crashPoint('write-pause:unlimited');
+  await drain(monitor);
+}
+
+async function drain(monitor: QmpClient): Promise<void> {
   await monitor.execute('transaction', { actions: [] }, { timeoutMs: drainTimeoutMs });
 }
 
 /** Never rejects: a gate that cannot be opened opens by itself. */
 async function reopen({ alone, log }: WritePauseDeps, { target, meter }: ClosedGate): Promise<void> {
-  await alone(target.id, () => withMonitor(target, openGate)).catch((error: unknown) => warn(log, target, error));
+  const open = async (monitor: QmpClient): Promise<void> => {
+    await setLimit(monitor, 0);
+    crashPoint('write-pause:unlimited');
+    await drain(monitor);
+  };
+  await alone(target.id, () => withMonitor(target, open)).catch((error: unknown) => warn(log, target, error));
   meter.close();
 }
 
