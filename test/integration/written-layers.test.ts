@@ -135,11 +135,16 @@ describe('an overlay that somebody else writes', () => {
     expect(times).toBe(2);
   });
 
-  it('is refused when the hold on its point was given up meanwhile', async () => {
+  it.each([
+    ['before it is cleared away', async () => undefined],
+    ['and it was cleared away under its writer', () => tree.disks.tidy()],
+  ])('is refused when the hold on its point was given up meanwhile, %s', async (_when, meanwhile) => {
     const { plan } = await scene();
     const written = tree.disks.createOverlay(plan, async (target) => {
+      const changed = await fill(target, pieces);
       await tree.release(plan.pointId, holder);
-      return await fill(target, pieces);
+      await meanwhile();
+      return changed;
     });
     await expect(written).rejects.toThrow('was given up while it was written');
   });

@@ -84,15 +84,21 @@ async function createWritten(
     await planPoint(tx, { id: pointId, parentId, layerId, sizeBytes, holder });
   });
   crashPoint(`${name}:planned`);
-  const written = await write(await backend.prepareLayer(layer, chain));
-  crashPoint(`${name}:written`);
-  await backend.sealLayer(layer, chain, written);
+  const target = await backend.prepareLayer(layer, chain);
+  const givenUp = (cause?: unknown) => new Error(`${name} ${layerId} was given up while it was written`, { cause });
+  let written: ExtentSet;
+  try {
+    written = await write(target);
+    crashPoint(`${name}:written`);
+    await backend.sealLayer(layer, chain, written);
+  } catch (error) {
+    // Its file may have been cleared away under the writer, who then fails in any way.
+    throw (await findPoint(database.sql, pointId))?.held === true ? error : givenUp(error);
+  }
   crashPoint(`${name}:sealed`);
   await database.sql.transaction().execute(async (tx) => {
     const point = await findPoint(tx, pointId);
-    if (point?.held !== true || !(await moveLayer(tx, layerId, ['planned'], 'frozen'))) {
-      throw new Error(`${name} ${layerId} was given up while it was written`);
-    }
+    if (point?.held !== true || !(await moveLayer(tx, layerId, ['planned'], 'frozen'))) throw givenUp();
     await setJournal(tx, pointId, parentId, written.union(hidden));
   });
 }
