@@ -58,7 +58,7 @@ class Model {
   }
 
   async take(action: Step): Promise<void> {
-    if (action.kind === 'tidy') return await this.tree.disks.tidy();
+    if (action.kind === 'tidy') return void (await this.tree.disks.tidy());
     if (action.kind === 'restart') {
       this.tree = await this.tree.restart();
       return await this.tree.disks.adoptExports();

@@ -134,7 +134,7 @@ class History {
     if (volume === undefined) return;
     switch (action.kind) {
       case 'tidy':
-        return await tree.disks.tidy();
+        return void (await tree.disks.tidy());
       case 'restart':
         tree = await tree.restart();
         return await tree.disks.adoptExports();

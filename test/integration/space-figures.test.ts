@@ -1,10 +1,9 @@
 /** The figures of space, over the public APIs, against `du` of the layers' files. */
 import { randomBytes } from 'node:crypto';
-import { mkdtemp, readdir, rm, stat } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { sql } from 'kysely';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createDiskFigures } from '../../src/cloud/disks/space.ts';
 import { type Answer, type Api, signIn } from '../support/api.ts';
 import { mustRun, stillpoint } from '../support/clients.ts';
@@ -17,7 +16,6 @@ const gib = 2 ** 30;
 
 describe('the figures of space', () => {
   let stateDir: string;
-  let work: string;
   let service: ServiceUnderTest;
   let api: Api;
 
@@ -25,15 +23,14 @@ describe('the figures of space', () => {
     service = await startServiceUnderTest(stateDir, { STILLPOINT_DISK_RESERVE_BYTES: String(8 * mib) });
     api = await signIn(service);
   };
-  beforeAll(async () => {
-    work = await mkdtemp(join(tmpdir(), 'sp-figures-'));
+  // For each its own: merges of what an earlier one left come when its volumes have been at rest for a while.
+  beforeEach(async () => {
     stateDir = await makeStateDir();
     await start();
   });
-  afterAll(async () => {
+  afterEach(async () => {
     await service?.stop();
     await removeStateDir(stateDir);
-    await rm(work, { recursive: true, force: true });
   });
 
   /** What `du` says of all layers. */
@@ -163,6 +160,8 @@ describe('the figures of space', () => {
   });
 
   it('are printed by stillpoint status', async () => {
+    await makeImage(api, 'image', randomBytes(2 * mib));
+    await makeVolume(api, {}, 'volume');
     const { stdout } = await stillpoint(service, 'status');
     expect(stdout).toMatch(/^disk free +\S+ \w+, 8.00 MiB kept back, 0 B reserved$/m);
     expect(stdout).toMatch(/^disks take +\S+ MiB of \S+ GiB promised \(overcommit [\d.]+\)$/m);

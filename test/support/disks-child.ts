@@ -46,7 +46,7 @@ async function perform({ disks, release }: DiskTree, order: DiskOrder): Promise<
     case 'drop':
       return await disks.dropDisk(volumeId);
     case 'tidy':
-      return await disks.tidy();
+      return void (await disks.tidy());
     case 'base':
       return await disks.createBase({ layerId, pointId, home: volumeId, sizeBytes: diskBytes, holder: testHolder }, async ({ path }) => {
         await writeFile(path, Buffer.alloc(mib, 7));

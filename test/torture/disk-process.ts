@@ -138,7 +138,7 @@ const orders: DiskOrders = {
     }
   },
   source: ({ pointId }) => disks.sourceOf(pointId),
-  tidy: () => disks.tidy(),
+  tidy: async () => void (await disks.tidy()),
   openExport: async ({ volumeId, readOnly }) => (await disks.openExport(volumeId, { readOnly })).socketPath,
   closeExport: ({ volumeId }) => disks.closeExport(volumeId),
   async begin() {

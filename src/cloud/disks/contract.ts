@@ -39,6 +39,11 @@ export interface DiskUsage {
   readonly sharedBytes: Readonly<Record<Sharer, number>>;
 }
 
+export interface Tidied {
+  /** Layers that were left as they are for now, because somebody worked on their volume. */
+  readonly left: ReadonlySet<string>;
+}
+
 export interface FreezeOfOne {
   readonly volumeId: string;
   readonly pointId: string;
@@ -94,8 +99,8 @@ export interface DisksService {
 
   hold(tx: Tx, pointId: string, holder: string): Promise<void>;
   release(tx: Tx, pointId: string, holder: string): Promise<void>;
-  /** Removes layers that nobody needs and merges unnamed neighbours. Never touches a disk that is open or being read. */
-  tidy(): Promise<void>;
+  /** Removes layers that nobody needs and merges unnamed neighbours. Never touches a disk that is open or being read. Undefined: another process is at it. */
+  tidy(): Promise<Tidied | undefined>;
   spaceInUse(): Promise<DiskSpace>;
   /** Undefined when the volume has no disk. */
   usageOf(volumeId: string): Promise<DiskUsage | undefined>;

@@ -11,6 +11,7 @@ import { crashPoint } from '../../lib/crash-points.ts';
 import { messageOf } from '../../lib/errors.ts';
 import type { Log } from '../../lib/log.ts';
 import type { Database } from '../database/service.ts';
+import type { Tidied } from './contract.ts';
 import type { Exports } from './exports.ts';
 import type { Journals } from './journal.ts';
 import { deleteLayer, findDisk, type LayerRow, layerOf } from './layer-store.ts';
@@ -23,7 +24,8 @@ import type { Restless } from './restless.ts';
 import { loadTidyLayers, planTidy, type TidyLayer } from './tidy.ts';
 
 export interface Housekeeping {
-  tidy(): Promise<void>;
+  /** Undefined: another process is at it. */
+  tidy(): Promise<Tidied | undefined>;
   /** Runs `tidy` soon, once for many calls. */
   nudge(): void;
   stop(): Promise<void>;
@@ -55,34 +57,41 @@ export function createHousekeeping(deps: {
   /** Somebody released something, or a merge is over. */
   let wish = Promise.withResolvers<void>();
   let nudged: { readonly timer: NodeJS.Timeout; readonly atMs: number } | undefined;
-  let running: Promise<void> | undefined;
+  let running: Promise<Tidied | undefined> | undefined;
   /** Of the run that comes next: as the most eager of those who wait for it. */
   let wanted: Eagerness = 'what is due';
 
-  async function tidyAlone(sql: Sql, how: Eagerness): Promise<void> {
-    await clear(sql);
+  async function tidyAlone(sql: Sql, how: Eagerness): Promise<Tidied> {
+    const left = await clear(sql);
     await computeMissingJournals(sql);
     await mergeAll(sql, how);
     if (!stopped) await prunePoints(database);
+    return { left };
   }
 
-  /** Removes what can go, except the layers that a merge is working on. */
-  async function clear(sql: Sql, merging: readonly LayerRow[] = []): Promise<void> {
+  /** Removes what can go, except the layers that a merge is working on. Returns the ids of those whose volumes somebody else works on. */
+  async function clear(sql: Sql, merging: readonly LayerRow[] = []): Promise<Set<string>> {
+    const left = new Set<string>();
     const isFree = ({ id }: LayerRow): boolean => merging.every((layer) => layer.id !== id);
+    const attempt = (layer: TidyLayer, work: (layer: TidyLayer) => Promise<boolean>): Promise<void> =>
+      trying(layer, async () => {
+        if (!(await work(layer))) left.add(layer.id);
+      });
     let plan = planTidy(await loadTidyLayers(sql));
     const examined = plan.examine.filter(isFree);
-    for (const layer of examined) await trying(layer, examine);
+    for (const layer of examined) await attempt(layer, examine);
     if (examined.length > 0) plan = planTidy(await loadTidyLayers(sql));
     for (const layer of plan.remove) {
-      if (stopped) return;
-      if (isFree(layer)) await trying(layer, (free) => removeUnlessTakenOver(sql, free));
+      if (stopped) break;
+      if (isFree(layer)) await attempt(layer, (free) => removeUnlessTakenOver(sql, free));
     }
+    return left;
   }
 
   /** One layer that cannot be dealt with, say because a server does not answer, must not stand for all others. */
-  async function trying(layer: TidyLayer, work: (layer: TidyLayer) => Promise<void>): Promise<void> {
+  async function trying(layer: TidyLayer, work: () => Promise<void>): Promise<void> {
     try {
-      await work(layer);
+      await work();
     } catch (error) {
       log.warn({ layerId: layer.id, error: messageOf(error) }, 'a layer could not be cleared away');
     }
@@ -158,16 +167,21 @@ export function createHousekeeping(deps: {
   /**
    * A layer that was planned and never finished. One with a held point on it is being written, and belongs to the holder. Any other overlay is made
    * under its volume's lock, from beginning to end: when we have the lock and it is still only planned, nobody will finish it (a repeat plans
-   * it anew).
+   * it anew). False: somebody works on the volume.
    */
-  async function examine(layer: TidyLayer): Promise<void> {
-    if (layer.named) return;
-    if (layer.format === 'raw') return await doom(database.sql, layer);
-    await locks.tryWithVolume(layer.home, async (sql) => {
+  async function examine(layer: TidyLayer): Promise<boolean> {
+    if (layer.named) return true;
+    if (layer.format === 'raw') {
+      await doom(database.sql, layer);
+      return true;
+    }
+    const attempt = await locks.tryWithVolume(layer.home, async (sql) => {
       const disk = await findDisk(sql, layer.home);
       if (disk?.exported !== undefined) await exports.follow(sql, disk);
       await doom(sql, layer);
+      return true;
     });
+    return attempt ?? false;
   }
 
   async function doom(sql: Sql, layer: LayerRow): Promise<void> {
@@ -176,15 +190,19 @@ export function createHousekeeping(deps: {
 
   /**
    * Whoever takes up what made a layer, and was interrupted, takes over its row and makes its file anew, under the lock of its volume. So a layer that was
-   * given up is removed under that lock, all of it. The others were finished, and nobody makes them again.
+   * given up is removed under that lock, all of it. The others were finished, and nobody makes them again. False: somebody works on the volume.
    */
-  async function removeUnlessTakenOver(sql: Sql, layer: TidyLayer): Promise<void> {
-    if (layer.state !== 'doomed') return await remove(sql, layer);
+  async function removeUnlessTakenOver(sql: Sql, layer: TidyLayer): Promise<boolean> {
+    if (layer.state !== 'doomed') {
+      await remove(sql, layer);
+      return true;
+    }
     const attempt = await locks.tryWithVolume(layer.home, async (own) => {
       await remove(own, layer);
       return true;
     });
     if (attempt === undefined) nudgeIn(busyDelayMs);
+    return attempt ?? false;
   }
 
   async function remove(sql: Sql, layer: TidyLayer): Promise<void> {
@@ -214,7 +232,7 @@ export function createHousekeeping(deps: {
     await deleteLayer(sql, layer.id);
   }
 
-  async function tidy(how: Eagerness = 'all'): Promise<void> {
+  async function tidy(how: Eagerness = 'all'): Promise<Tidied | undefined> {
     if (how === 'all') wanted = how;
     // A call during a run waits for that run and starts another, which all who wait share: what they did before the call shall be seen.
     await running;
@@ -224,11 +242,10 @@ export function createHousekeeping(deps: {
         wanted = 'what is due';
         return tidyAlone(sql, eagerness);
       })
-      .then(() => undefined)
       .finally(() => {
         running = undefined;
       });
-    await running;
+    return await running;
   }
 
   function nudgeIn(delayMs: number): void {

@@ -5,7 +5,7 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import type { LayerInventory } from '../../engine/volumes/inventory-contract.ts';
 import type { Database } from '../database/service.ts';
-import type { DisksService } from './contract.ts';
+import type { DisksService, Tidied } from './contract.ts';
 import { chainOf } from './layer-store.ts';
 import type { Sql, VolumeLocks } from './locks.ts';
 import type { LayerFacts } from './reconcile-layer-rules.ts';
@@ -33,22 +33,26 @@ export async function suspectWork(deps: WorkDeps, rows: readonly LayerFacts[], s
   if (!rows.some((row) => isMoving(row.state))) return [];
   const { remove, examine, merge } = planTidy(await loadTidyLayers(deps.database.sql));
   const mine = new Set([...remove, ...examine.filter((layer) => !layer.named), ...merge.map(({ younger }) => younger)].map(({ id }) => id));
-  let tidied: Promise<boolean> | undefined;
+  let tidied: Promise<Tidied | undefined> | undefined;
   // Once for all of them.
-  const hadItsChance = (): Promise<boolean> => {
+  const hadItsChance = async (id: string): Promise<boolean> => {
     tidied ??= letHousekeepingRun(deps);
-    return tidied;
+    return (await tidied)?.left.has(id) === false;
   };
   return rows.filter((row) => mine.has(row.id) && !servedHomes.has(row.home)).flatMap((row) => suspect(deps, row, hadItsChance));
 }
 
-/** False: it is still at work. */
-async function letHousekeepingRun({ locks, disks }: WorkDeps): Promise<boolean> {
-  if ((await locks.tryTidy(async () => true)) !== true) return false;
-  return await Promise.race([disks.tidy().then(() => true), pause(housekeepingWaitMs, false)]);
+/** Undefined: it is still at work. */
+async function letHousekeepingRun({ locks, disks }: WorkDeps): Promise<Tidied | undefined> {
+  if ((await locks.tryTidy(async () => true)) !== true) return undefined;
+  return await Promise.race([disks.tidy(), pause(housekeepingWaitMs, undefined)]);
 }
 
-function suspect({ database, locks }: WorkDeps, { id, home, state }: LayerFacts, hadItsChance: () => Promise<boolean>): Suspicion[] {
+function suspect(
+  { database, locks }: WorkDeps,
+  { id, home, state }: LayerFacts,
+  hadItsChance: (id: string) => Promise<boolean>,
+): Suspicion[] {
   if (!isMoving(state)) return [];
   // By its state: each attempt of housekeeping writes the row again.
   const isUnfinished = async (sql: Sql): Promise<boolean> =>
@@ -59,7 +63,7 @@ function suspect({ database, locks }: WorkDeps, { id, home, state }: LayerFacts,
       kind: 'work-unfinished',
       subject: id,
       async confirm() {
-        if (!(await isUnfinished(database.sql)) || !(await hadItsChance())) return false;
+        if (!(await isUnfinished(database.sql)) || !(await hadItsChance(id))) return false;
         return (await locks.tryWithVolume(home, isUnfinished)) === true;
       },
       describe: async () => ({
