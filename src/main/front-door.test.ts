@@ -27,3 +27,10 @@ test('an address with a fragment is refused, whichever API it names: the router 
   for (const path of ['/nowhere#', '/#', '/api/v1/x#y', 'http://127.0.0.1/volume/#x']) expect(await statusOf(path), path).toBe(400);
   expect(await statusOf('/nowhere')).toBe(404);
 });
+
+test('what Compute calls 2.0 is served as 2.1', async () => {
+  for (const path of ['/compute/v2', '/compute/v2/', '/compute/v2?x']) expect(await statusOf(path), path).toBe(200);
+  expect(await statusOf('/compute/v2/servers')).toBe(401);
+  expect(await statusOf('/compute/v3')).toBe(300);
+  expect(await statusOf('/compute/v3/servers')).toBe(404);
+});

@@ -19,8 +19,11 @@ export interface FrontDoor {
 /** Names stand in paths too, where clients try them as ids first. Longer ones than the router's 100 characters must come back as unknown. */
 const pathParameterCharactersMax = 2048;
 
-/** Block Storage takes paths with `.json` behind them. */
-const withoutJsonSuffix = (url: string): string => (url.startsWith('/volume/') ? url.replace(/\.json(?=\?|$)/, '') : url);
+/** Block Storage takes paths with `.json` behind them. What Compute calls 2.0 is 2.1 under another name. */
+function servedUrl(url: string): string {
+  if (url.startsWith('/volume/')) return url.replace(/\.json(?=\?|$)/, '');
+  return url.replace(/^\/compute\/v2\/(?=[^?])/, '/compute/v2.1/');
+}
 
 export async function openFrontDoor({ config, cloud, log }: { config: Config; cloud: Cloud; log: FastifyBaseLogger }): Promise<FrontDoor> {
   const app = buildFrontDoor({ publicUrl: config.publicUrl, cloud, log });
@@ -41,7 +44,7 @@ export function buildFrontDoor(options: {
     logController: new LogController({ disableRequestLogging: true }),
     forceCloseConnections: true,
     routerOptions: { ignoreTrailingSlash: true, maxParamLength: pathParameterCharactersMax },
-    rewriteUrl: ({ url }) => withoutJsonSuffix(url ?? '/'),
+    rewriteUrl: ({ url }) => servedUrl(url ?? '/'),
   });
   app.addHook('onRequest', refuseFragments);
   if (onRoute !== undefined) app.addHook('onRoute', onRoute);

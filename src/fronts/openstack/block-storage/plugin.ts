@@ -1,11 +1,11 @@
 /** Block Storage, version 3: what `/volume` answers. Every route exists with the project's id in its path and without. */
-import type { FastifyInstance, FastifyPluginCallback, FastifyRequest } from 'fastify';
-import { badRequest, notFound } from '../../../lib/errors.ts';
+import type { FastifyInstance, FastifyPluginCallback } from 'fastify';
 import { authenticate } from '../shared/authentication.ts';
 import { answerWithCinderFaults } from '../shared/cinder-fault.ts';
 import { acceptJson } from '../shared/json-parser.ts';
 import { negotiateMicroversion } from '../shared/microversion.ts';
 import { nameRequests } from '../shared/request-id.ts';
+import { exactPathsOnly, ownProjectOnly } from '../shared/request-paths.ts';
 import { serveDiscovery } from '../shared/service-root.ts';
 import { registerAbsentFeatureRoutes } from './absent-features.ts';
 import { registerAttachmentRoutes } from './attachments.ts';
@@ -61,7 +61,10 @@ const guardedRoutes =
     app.addHook('onRequest', authenticate(front.identity, front));
     app.addHook('onRequest', exactPathsOnly);
     app.addHook('onRequest', negotiateMicroversion({ service: 'volume', lowest: lowestMicroversion, highest: highestMicroversion }));
-    app.addHook('onRequest', ownProjectOnly);
+    app.addHook(
+      'onRequest',
+      ownProjectOnly(() => 'Malformed request url'),
+    );
     acceptJson(app, { contentTypes, brokenMessage: 'cannot understand JSON' });
     const groups = [
       registerVolumeRoutes,
@@ -90,14 +93,3 @@ const guardedRoutes =
     for (const routes of [...groups, registerBackupRoutes, ...more]) routes(app, front);
     done();
   };
-
-/** An id that is empty leaves a slash at the end: then a thing was asked for, not the list, and there is none of that id. */
-async function exactPathsOnly({ url }: FastifyRequest): Promise<void> {
-  if (url.split('?', 1)[0]?.endsWith('/')) throw notFound('The resource could not be found.');
-}
-
-/** The project in a path is a repetition of the token's; another one is refused, also to administrators. */
-async function ownProjectOnly(request: FastifyRequest): Promise<void> {
-  const { projectId } = request.params as { projectId?: string };
-  if (projectId !== undefined && projectId !== request.caller.projectId) throw badRequest('Malformed request url');
-}

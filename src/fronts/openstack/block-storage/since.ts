@@ -1,13 +1,8 @@
-import type { onRequestAsyncHookHandler } from 'fastify';
 import { notFound } from '../../../lib/errors.ts';
-import type { Microversion } from '../shared/microversion.ts';
+import { type Microversion, withinMinors } from '../shared/microversion.ts';
 
-/** An onRequest hook: below this minor version of 3 the route does not exist. */
-export const since = (minor: number): { onRequest: onRequestAsyncHookHandler } => ({
-  async onRequest({ microversion }) {
-    if (!microversion.atLeast(3, minor)) throw notFound('The resource could not be found.');
-  },
-});
+/** Options of a route: below this minor version of 3 it does not exist. */
+export const since = (minor: number) => withinMinors(3, minor);
 
 /** For an action, whose route is there at every version. */
 export function requireSince(microversion: Microversion, minor: number): void {

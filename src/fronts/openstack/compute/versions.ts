@@ -1,29 +1,52 @@
-import type { onRequestAsyncHookHandler } from 'fastify';
-import { notAcceptable } from '../../../lib/errors.ts';
+/** The documents of discovery. `serviceUrl` ends before the version: `http://host/compute`. */
+import { highestMicroversion, lowestMicroversion } from './microversions.ts';
 
-const onlyVersion = '2.1';
-
-/** `serviceUrl` ends before the version: `http://host/compute`. */
-export function versionEntry(serviceUrl: string): object {
-  return {
-    id: 'v2.1',
-    status: 'CURRENT',
-    version: onlyVersion,
-    min_version: onlyVersion,
-    updated: '2013-07-23T11:33:21Z',
-    links: [{ rel: 'self', href: `${serviceUrl}/v2.1/` }],
-    'media-types': [{ base: 'application/json', type: 'application/vnd.openstack.compute+json;version=2.1' }],
-  };
+interface Version {
+  readonly id: string;
+  readonly status: string;
+  readonly updated: string;
+  readonly version: string;
+  readonly minVersion: string;
 }
 
-/** Compute is asked for a microversion by either of two headers, and answers with both. */
-export const onlyMicroversion: onRequestAsyncHookHandler = async (request, reply) => {
-  reply.header('vary', 'OpenStack-API-Version, X-OpenStack-Nova-API-Version');
-  const named = /(?:^|,)\s*compute\s+(\S+)/.exec([request.headers['openstack-api-version'] ?? ''].flat().join(','))?.[1];
-  const asked = named ?? request.headers['x-openstack-nova-api-version'] ?? onlyVersion;
-  if (asked !== onlyVersion && asked !== 'latest') {
-    throw notAcceptable(`Version ${String(asked)} is not supported by the API. Minimum is ${onlyVersion} and maximum is ${onlyVersion}.`);
-  }
-  reply.header('openstack-api-version', `compute ${onlyVersion}`);
-  reply.header('x-openstack-nova-api-version', onlyVersion);
+/** Clients look for 2.1 by its name, and expect the older one, which is the same without microversions, in front of it. */
+const versions = {
+  v2: { id: 'v2.0', status: 'SUPPORTED', updated: '2011-01-21T11:33:21Z', version: '', minVersion: '' },
+  'v2.1': {
+    id: 'v2.1',
+    status: 'CURRENT',
+    updated: '2013-07-23T11:33:21Z',
+    version: highestMicroversion,
+    minVersion: lowestMicroversion,
+  },
+} as const satisfies Record<string, Version>;
+
+type Path = keyof typeof versions;
+
+export const versionList = (serviceUrl: string): object => ({
+  versions: [listed('v2', serviceUrl), listed('v2.1', serviceUrl)],
+});
+
+export function versionDocument(path: Path, serviceUrl: string): object {
+  const described = { rel: 'describedby', type: 'text/html', href: 'http://docs.openstack.org/' };
+  const { links, ...version } = listed(path, serviceUrl);
+  return { version: { ...version, links: [...links, described], 'media-types': mediaTypes(path) } };
+}
+
+/** What is answered to a path of no version. */
+export const versionChoices = (serviceUrl: string): object => ({
+  choices: (['v2', 'v2.1'] as const).map((path) => {
+    const { id, status, links } = listed(path, serviceUrl);
+    return { id, status, links, 'media-types': mediaTypes(path) };
+  }),
+});
+
+function listed(path: Path, serviceUrl: string) {
+  const { id, status, updated, version, minVersion } = versions[path];
+  return { id, status, version, min_version: minVersion, updated, links: [{ rel: 'self', href: `${serviceUrl}/${path}/` }] };
+}
+
+const mediaTypes = (path: Path): object[] => {
+  const version = path === 'v2' ? '2' : '2.1';
+  return [{ base: 'application/json', type: `application/vnd.openstack.compute+json;version=${version}` }];
 };

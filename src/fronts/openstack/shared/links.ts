@@ -18,10 +18,14 @@ export function publicBase(request: FastifyRequest, publicUrl: string | undefine
   return `${request.protocol}://${host}`;
 }
 
-/** The two links of a Block Storage or Compute resource; `serviceBase` ends before the version: `http://host/volume`. */
+/**
+ * The two links of a Block Storage or Compute resource. `serviceBase` ends before the version: `http://host/volume`; the project's id may be
+ * empty, as it may be missing in the paths that clients call.
+ */
 export function selfAndBookmark(serviceBase: string, version: string, projectId: string, collection: string, id: string): Link[] {
+  const path = [projectId, collection, id].filter((part) => part !== '').join('/');
   return [
-    { rel: 'self', href: `${serviceBase}/${version}/${projectId}/${collection}/${id}` },
-    { rel: 'bookmark', href: `${serviceBase}/${projectId}/${collection}/${id}` },
+    { rel: 'self', href: `${serviceBase}/${version}/${path}` },
+    { rel: 'bookmark', href: `${serviceBase}/${path}` },
   ];
 }
