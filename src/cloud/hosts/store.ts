@@ -55,7 +55,7 @@ export async function readShares(db: Queries): Promise<HostShare[]> {
     SELECT project_id AS "projectId", sum(volumes)::bigint AS "volumeCount", sum(volume_gib)::bigint AS "volumeGib",
       sum(snapshots)::bigint AS "snapshotCount", sum(snapshot_gib)::bigint AS "snapshotGib"
     FROM (
-      SELECT project_id, 1 AS volumes, size_gib AS volume_gib, 0 AS snapshots, 0 AS snapshot_gib FROM volumes
+      SELECT project_id, 1 AS volumes, size_gib AS volume_gib, 0 AS snapshots, 0 AS snapshot_gib FROM volumes WHERE project_id <> ''
       UNION ALL SELECT project_id, 0, 0, 1, size_gib FROM snapshots
     ) AS parts GROUP BY project_id ORDER BY project_id`.execute(db);
   return rows;

@@ -1,11 +1,12 @@
 /** Volume types: what operators say of volumes, and which type a volume gets. */
-import { typeChoice } from './choice.ts';
+import { configuredDefaultId, typeChoice } from './choice.ts';
 import type { TypeChoice } from './contract.ts';
 import { createDefaultTypes, type DefaultTypesService } from './default-types.ts';
 import { createEncryptionService, type EncryptionService } from './encryption.ts';
 import { createQos, type QosService } from './qos.ts';
 import { createTypes, type TypesDeps, type TypesService } from './types.ts';
 
+export { configuredDefaultId };
 export type { Encryption, QosSpecs, TypeChoice, VolumeType } from './contract.ts';
 
 export interface VolumeTypesService extends TypesService, EncryptionService {

@@ -3,7 +3,7 @@ import { sql } from 'kysely';
 import { type ListQuery, listSql } from '../database/lists.ts';
 import { json, type Timestamp } from '../database/service.ts';
 import { type Attachment, type AttachmentColumn, type AttachmentStatus, attachmentColumns } from './contract.ts';
-import type { Queries } from './store.ts';
+import { type Queries, withoutLocalDisks } from './store.ts';
 
 const fields = sql.raw(`
   id, volume_id AS "volumeId", project_id AS "projectId", instance_uuid AS "instanceId", host_name AS "hostName", mountpoint, mode, status,
@@ -14,7 +14,7 @@ export async function findAttachment(db: Queries, id: string): Promise<Attachmen
 }
 
 export async function listAttachments(db: Queries, list: ListQuery<AttachmentColumn>): Promise<Attachment[]> {
-  const { page } = listSql('volume_attachments', attachmentColumns, list);
+  const { page } = listSql('volume_attachments', attachmentColumns, withoutLocalDisks(list));
   return (await sql<Attachment>`SELECT ${fields} FROM volume_attachments ${page}`.execute(db)).rows;
 }
 

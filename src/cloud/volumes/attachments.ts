@@ -64,10 +64,12 @@ export interface AttachmentsService {
 
 const missing = (id: string) => notFound(`Volume attachment could not be found with filter: attachment_id = ${id}.`);
 
-export function createAttachments(deps: {
-  database: Database;
-  disks: Pick<DisksService, 'openExport' | 'closeExport'>;
-}): AttachmentsService {
+export interface AttachmentsDeps {
+  readonly database: Database;
+  readonly disks: Pick<DisksService, 'openExport' | 'closeExport'>;
+}
+
+export function createAttachments(deps: AttachmentsDeps): AttachmentsService {
   const { database, disks } = deps;
 
   async function visible(caller: Caller, id: string, action: Action): Promise<Attachment> {
@@ -119,38 +121,39 @@ export function createAttachments(deps: {
         : await connect(caller, id, { ...order.connector, mode: order.mode ?? order.connector.mode }, describe);
     },
     connect,
-    complete: (caller, id) =>
-      locked(caller, id, async (tx, volume) => {
-        // An image is being put on it, which counts on nobody having it open.
-        if (volume.status === 'downloading') {
-          throw badRequest(`Invalid volume: Volume ${volume.id} cannot be attached while its status is ${volume.status}.`);
-        }
-        await updateAttachment(tx.sql, id, { status: 'attached' });
-        await followAttachments(tx, volume, await attachmentsOf(tx.sql, volume.id));
-      }),
+    complete: (caller, id) => locked(caller, id, (tx, volume) => completeAttachment(tx, volume, id)),
     async remove(caller, id) {
       const { volumeId } = await visible(caller, id, 'volume:attach');
-      const othersIn = async (db: Queries) => (await attachmentsOf(db, volumeId)).filter((other) => other.id !== id);
-      for (;;) {
-        const isLast = (await othersIn(database.sql)).length === 0;
-        // The server ends first, as in a detach: what it had not written yet belongs into the disk before the volume is available.
-        if (isLast) await disks.closeExport(volumeId);
-        const left = await locked(caller, id, async (tx, volume) => {
-          const others = await othersIn(tx.sql);
-          // The others went meanwhile, each taking this one for somebody who still needs the server.
-          if (others.length === 0 && !isLast) return undefined;
-          await deleteAttachments(tx.sql, volumeId, id);
-          await followAttachments(tx, volume, others);
-          return others;
-        });
-        if (left !== undefined) return left;
-      }
+      return await endAttachment(deps, { id, volumeId }, (work) => locked(caller, id, work));
     },
   };
 }
 
+/** Ends the server of the disk with its last attachment. `locked` runs work while the volume is locked. Returns what is left of the volume's attachments. */
+export async function endAttachment(
+  { database, disks }: AttachmentsDeps,
+  { id, volumeId }: { id: string; volumeId: string },
+  locked: (work: (tx: Tx, volume: Volume) => Promise<Attachment[] | undefined>) => Promise<Attachment[] | undefined>,
+): Promise<Attachment[]> {
+  const othersIn = async (db: Queries) => (await attachmentsOf(db, volumeId)).filter((other) => other.id !== id);
+  for (;;) {
+    const isLast = (await othersIn(database.sql)).length === 0;
+    // The server ends first, as in a detach: what it had not written yet belongs into the disk before the volume is available.
+    if (isLast) await disks.closeExport(volumeId);
+    const left = await locked(async (tx, volume) => {
+      const others = await othersIn(tx.sql);
+      // The others went meanwhile, each taking this one for somebody who still needs the server.
+      if (others.length === 0 && !isLast) return undefined;
+      await deleteAttachments(tx.sql, volumeId, id);
+      await followAttachments(tx, volume, others);
+      return others;
+    });
+    if (left !== undefined) return left;
+  }
+}
+
 /** Returns the id of the new attachment. */
-async function reserve(tx: Tx, caller: Caller, order: ReserveOrder): Promise<string> {
+export async function reserve(tx: Tx, caller: Caller, order: ReserveOrder): Promise<string> {
   const { volumeId, instanceId } = order;
   const volume = await lockedVolume(tx, caller, volumeId, 'volume:attach');
   checkMode(volume, order.mode ?? order.connector?.mode ?? null);
@@ -173,7 +176,16 @@ async function reserve(tx: Tx, caller: Caller, order: ReserveOrder): Promise<str
   return id;
 }
 
-async function beginConnect(
+export async function completeAttachment(tx: Tx, volume: Volume, id: string): Promise<void> {
+  // An image is being put on it, which counts on nobody having it open.
+  if (volume.status === 'downloading') {
+    throw badRequest(`Invalid volume: Volume ${volume.id} cannot be attached while its status is ${volume.status}.`);
+  }
+  await updateAttachment(tx.sql, id, { status: 'attached' });
+  await followAttachments(tx, volume, await attachmentsOf(tx.sql, volume.id));
+}
+
+export async function beginConnect(
   tx: Tx,
   volume: Volume,
   attachment: Attachment,

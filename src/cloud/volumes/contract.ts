@@ -190,6 +190,55 @@ export interface VolumesForGroups {
   failDelete(tx: Tx, volumeId: string): Promise<void>;
 }
 
+/** A disk that is still to be made: its row is there. Plain data, for the inputs of jobs. */
+export interface PlannedDisk {
+  readonly volumeId: string;
+  readonly topLayerId: string;
+  readonly sizeGib: number;
+  /** Held for the volume until its disk is made. */
+  readonly pointId: string | null;
+}
+
+/** Where the server of a disk listens. */
+export interface ServedDisk {
+  readonly socketPath: string;
+  readonly exportName: string;
+  readonly readOnly: boolean;
+}
+
+/** What servers do with volumes, and with disks of their own, which Block Storage does not know. */
+export interface VolumesForServers {
+  /** The volume, when the caller may see it; 404 otherwise. */
+  get(caller: Caller, volumeId: string): Promise<Volume>;
+  /** The row of a new volume, as of any request to create one: refused like that. */
+  plan(tx: Tx, caller: Caller, order: CreateVolumeOrder): Promise<PlannedDisk>;
+  /** The row of a disk of a server's own. */
+  planLocal(tx: Tx, order: LocalDiskOrder): Promise<PlannedDisk>;
+  /** Makes the disk, and reserves it for the server. Repeatable. */
+  make(disk: PlannedDisk, attachment: { readonly id: string; readonly serverId: string }): Promise<void>;
+  /** Reserves a volume that is there, and returns the id of its attachment. Refused like an attachment of Block Storage. */
+  reserve(tx: Tx, caller: Caller, order: { readonly volumeId: string; readonly serverId: string }): Promise<string>;
+  /** Has the disk served to the server under this name, `/dev/vda`. Repeatable, also while it is attached. */
+  connect(attachmentId: string, mountpoint: string): Promise<ServedDisk>;
+  /** The server has it. Repeatable. */
+  complete(attachmentId: string): Promise<void>;
+  /** The server of the disk ends, while it stays attached: nobody uses it. Repeatable. */
+  disconnect(volumeId: string): Promise<void>;
+  /** The server lets go of it. Repeatable. */
+  release(volumeId: string, attachmentId: string): Promise<void>;
+  /** What is attached to nothing any more goes with its disk, whatever its status; a volume that has snapshots stays. Repeatable. */
+  remove(disk: Pick<PlannedDisk, 'volumeId' | 'pointId'>): Promise<void>;
+}
+
+export interface LocalDiskOrder {
+  readonly serverId: string;
+  readonly userId: string;
+  readonly sizeGib: number;
+  readonly availabilityZone: string;
+  /** What it starts from; null: empty. */
+  readonly pointId: string | null;
+}
+
 /** A new member of a group, without a name, that starts as what `like` held at a snapshot, or holds now. */
 export interface VolumeCopy {
   readonly id: string;

@@ -43,6 +43,20 @@ interface Origin {
 
 /** Returns the id of the new volume. */
 export async function beginCreate(deps: CreateDeps, tx: Tx, caller: Caller, order: CreateVolumeOrder): Promise<string> {
+  const input = await planCreate(deps, tx, caller, order);
+  const { volumeId } = input;
+  const { requestId, projectId } = caller;
+  await deps.jobs.start(tx, { kind: createKind, subjectId: volumeId, projectId, input, requestId });
+  return volumeId;
+}
+
+/** The row, its quota, and the hold on what the volume starts from. What is left to do makes its disk. */
+export async function planCreate(
+  deps: Omit<CreateDeps, 'jobs'>,
+  tx: Tx,
+  caller: Caller,
+  order: CreateVolumeOrder,
+): Promise<CreateInput> {
   const projectId = projectOf(caller);
   authorise(caller, 'volume:create', { projectId });
   const availabilityZone = checkedZone(order.availabilityZone, deps.availabilityZone);
@@ -75,9 +89,7 @@ export async function beginCreate(deps: CreateDeps, tx: Tx, caller: Caller, orde
   // The point of a clone is made, and held, by the saga; the others are there and could lose their holders right after this.
   if (origin.pointId !== null && origin.clone === null) await deps.disks.hold(tx, origin.pointId, holderOf(volumeId));
   const { sizeGib, pointId, clone, fromImage } = origin;
-  const input: CreateInput = { volumeId, topLayerId: newId(), sizeGib, pointId, extraSpecs: type.extraSpecs, fromImage, clone };
-  await deps.jobs.start(tx, { kind: createKind, subjectId: volumeId, projectId, input, requestId: caller.requestId });
-  return volumeId;
+  return { volumeId, topLayerId: newId(), sizeGib, pointId, extraSpecs: type.extraSpecs, fromImage, clone };
 }
 
 /** What an image wishes for is as if its user had asked; what a volume or snapshot has, its copies may have too. */
@@ -106,7 +118,7 @@ export function checkSize(sizeGib: number): void {
 const plain = { pointId: null, clone: null, fromImage: false, snapshotId: null, sourceVolumeId: null } as const;
 const bare = { bootable: false, imageMetadata: {}, volumeType: null } as const;
 
-async function originOf(deps: CreateDeps, tx: Tx, caller: Caller, order: CreateVolumeOrder): Promise<Origin> {
+async function originOf(deps: Pick<CreateDeps, 'images' | 'snapshots'>, tx: Tx, caller: Caller, order: CreateVolumeOrder): Promise<Origin> {
   switch (order.source.kind) {
     case 'blank':
       return { ...plain, ...bare, sizeGib: requiredSize(order.sizeGib) };
@@ -126,7 +138,7 @@ function requiredSize(sizeGib: number | null): number {
   );
 }
 
-async function originFromSnapshot(deps: CreateDeps, tx: Tx, caller: Caller, order: CreateVolumeOrder, id: string): Promise<Origin> {
+async function originFromSnapshot(deps: Pick<CreateDeps, 'snapshots'>, tx: Tx, caller: Caller, order: CreateVolumeOrder, id: string): Promise<Origin> {
   // Whoever has the snapshot may use it, also when the volume was given away without it.
   const volume = (await lockVolume(tx.sql, await deps.snapshots.volumeOf(tx, caller, id))) as Volume;
   const snapshot = await deps.snapshots.sourceFor(tx, caller, id);
@@ -163,7 +175,7 @@ const inherited = (volume: { bootable: boolean; imageMetadata: StringMap; volume
   volumeType: volume.volumeType.id,
 });
 
-async function originFromImage(deps: CreateDeps, tx: Tx, caller: Caller, order: CreateVolumeOrder, id: string): Promise<Origin> {
+async function originFromImage(deps: Pick<CreateDeps, 'images'>, tx: Tx, caller: Caller, order: CreateVolumeOrder, id: string): Promise<Origin> {
   const image = await deps.images.sourceFor(tx, caller, id);
   const sizeGib = requiredSize(order.sizeGib);
   checkImageFits(image, sizeGib);

@@ -49,6 +49,11 @@ export const transitions = {
     from: ['available', 'error', 'error_restoring', 'error_extending', 'error_managing', 'error_deleting'],
     to: 'deleting',
   },
+  /** With the server that it was made for, which may never have come to be. */
+  serverDiskDeleteBegun: {
+    from: ['creating', 'available', 'error', 'error_restoring', 'error_extending', 'error_deleting'],
+    to: 'deleting',
+  },
   deleteFailed: { from: ['deleting'], to: 'error_deleting' },
   reserved: { from: ['available'], to: 'attaching' },
   unreserved: { from: ['attaching'], to: 'previous' },

@@ -1,11 +1,23 @@
 /** The only SQL for volumes. Statuses change by compare-and-set on the table of transitions. */
 import { type Kysely, sql } from 'kysely';
-import { listSql } from '../database/lists.ts';
+import { type ListQuery, listSql } from '../database/lists.ts';
 import { type Database, json, type Schema, type StringMap } from '../database/service.ts';
 import { type Volume, type VolumeListQuery, volumeColumns } from './contract.ts';
 import { type TransitionName, transitions, type VolumeStatus } from './states.ts';
 
 export type Queries = Kysely<Schema>;
+
+/**
+ * The project of the disks that are a server's own. They are volumes to everything that works on disks, and do not exist in Block Storage: no project has
+ * this id, so they are in nobody's lists and quotas.
+ */
+export const localDisks = '';
+
+/** Lists over all projects are lists of what Block Storage knows. */
+export function withoutLocalDisks<Name extends string>(list: ListQuery<Name | 'project_id'>): ListQuery<Name | 'project_id'> {
+  if (list.projectId !== undefined) return list;
+  return { ...list, filters: [...list.filters, { column: 'project_id', comparison: 'neq', value: localDisks }] };
+}
 
 const fields = sql.raw(`
   volumes.id, volumes.project_id AS "projectId", volumes.user_id AS "userId", volumes.name, volumes.description, volumes.status,
@@ -40,7 +52,7 @@ export async function lockVolume(db: Queries, id: string): Promise<Volume | unde
 }
 
 export async function listVolumes(db: Queries, list: VolumeListQuery): Promise<Volume[]> {
-  const { page, order } = listSql('volumes', volumeColumns, list);
+  const { page, order } = listSql('volumes', volumeColumns, withoutLocalDisks(list));
   // The page first: what belongs to a volume is then looked up for its rows only.
   const { rows } = await sql<Volume>`
     SELECT ${fields} FROM (SELECT * FROM volumes ${page}) AS volumes ORDER BY ${order}`.execute(db);
@@ -48,7 +60,7 @@ export async function listVolumes(db: Queries, list: VolumeListQuery): Promise<V
 }
 
 export async function countVolumes(db: Queries, list: VolumeListQuery): Promise<{ count: number; sizeGib: number }> {
-  const { matches } = listSql('volumes', volumeColumns, list);
+  const { matches } = listSql('volumes', volumeColumns, withoutLocalDisks(list));
   const { rows } = await sql<{
     count: number;
     sizeGib: number;
@@ -58,7 +70,7 @@ export async function countVolumes(db: Queries, list: VolumeListQuery): Promise<
 
 /** All metadata keys with the values that occur. */
 export async function metadataInUse(db: Queries, projectId: string | undefined): Promise<Record<string, string[]>> {
-  const mine = projectId === undefined ? sql`true` : sql`project_id = ${projectId}`;
+  const mine = projectId === undefined ? sql`project_id <> ${localDisks}` : sql`project_id = ${projectId}`;
   const { rows } = await sql<{
     key: string;
     values: string[];
