@@ -14,6 +14,9 @@ const cloudOrder = [
   'quotas',
   'messages',
   'hosts',
+  'flavors',
+  'keypairs',
+  'server-groups',
   'volume-types',
   'disks',
   'volumes',
@@ -28,7 +31,7 @@ const cloudOrder = [
 const cloudDoors = [
   'database/(?:connection|lists|schema)',
   'jobs/saga',
-  'identity/(?:caller|policy|token)',
+  'identity/(?:caller|policy|project-exists|token)',
   'volumes/sources',
   '[^/]+/states',
 ];

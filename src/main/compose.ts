@@ -6,6 +6,7 @@ import type { ConnectionTarget, Database } from '../cloud/database/service.ts';
 import { createReconciler } from '../cloud/disks/reconcile.ts';
 import { createDiskChecks } from '../cloud/disks/reconcile-service.ts';
 import { createDisksService } from '../cloud/disks/service.ts';
+import { createFlavors } from '../cloud/flavors/service.ts';
 import { createGroupPorts } from '../cloud/groups/ports.ts';
 import { createGroupsService } from '../cloud/groups/service.ts';
 import { createHosts } from '../cloud/hosts/service.ts';
@@ -149,6 +150,7 @@ export async function composeCloud({ config, paths, database, connection, ballas
     quotas,
     imageLimits,
     hosts,
+    flavors: createFlavors({ database }),
     volumeTypes,
     messages: createMessages({ database }),
     volumes,

@@ -50,7 +50,7 @@ export function buildFrontDoor(options: {
   if (onRoute !== undefined) app.addHook('onRoute', onRoute);
   app.register(identityFront, { prefix: '/identity', identity: cloud.identity, publicUrl });
   app.register(blockStorageFront, { prefix: '/volume', ...cloud, publicUrl });
-  app.register(computeFront, { prefix: '/compute', identity: cloud.identity, publicUrl });
+  app.register(computeFront, { prefix: '/compute', ...cloud, publicUrl });
   app.register(imageFront, { prefix: '/image', ...cloud, publicUrl });
   app.register(nativeFront, { prefix: '/api/v1', ...cloud, publicUrl });
   healthRoutes(app, cloud);

@@ -100,6 +100,7 @@ async function makeThings(): Promise<RealIds> {
     metadata: ['key'],
     ...(await makeGroupThings()),
     ...(await makeHandedThings()),
+    ...(await makeMachineThings()),
     projects: [projectId],
     users: [userId],
     roles: [(await identity('roles', 'role')).id],
@@ -138,6 +139,14 @@ async function makeHandedThings(): Promise<RealIds> {
   const transfer = await created('/volume-transfers', 'transfer', { volume_id: await makeVolume(api, {}) });
   const attachment = await created('/attachments', 'attachment', { volume_uuid: await makeVolume(api, {}) });
   return { 'volume-transfers': [transfer], 'os-volume-transfer': [transfer], attachments: [attachment] };
+}
+
+/** What servers are made with. */
+async function makeMachineThings(): Promise<RealIds> {
+  const flavor = { name: `hostile-${Math.random()}`, ram: 64, vcpus: 1, disk: 1 };
+  const { status, body } = await api.raw('POST', '/compute/v2.1/flavors', { flavor });
+  if (status !== 200) throw new Error(`flavors: ${status} ${JSON.stringify(body)}`);
+  return { flavors: [body.flavor.id], 'os-extra_specs': ['key'] };
 }
 
 async function identity(collection: string, noun: string, extra: object = {}): Promise<Answer> {

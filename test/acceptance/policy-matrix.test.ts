@@ -51,6 +51,7 @@ const ownThings = [
   'group-snapshot',
   'message',
   'own-type',
+  'private-flavor',
   'image',
   'private-image',
   'private-namespace',

@@ -3,6 +3,7 @@
  * project of the reader and the member; unless its maker says otherwise, the member made it.
  */
 import { blockStorageThings } from './block-storage-things.ts';
+import { computeThings } from './compute-things.ts';
 import { identityThings } from './identity-things.ts';
 import { imageThings } from './image-things.ts';
 import type { World } from './world.ts';
@@ -12,7 +13,7 @@ export type Need = (name: string) => Promise<string>;
 /** Returns what stands for it on the wire, mostly an id. */
 export type Maker = (world: World, need: Need) => Promise<string> | string;
 
-const makers: Readonly<Record<string, Maker>> = { ...identityThings, ...imageThings, ...blockStorageThings };
+const makers: Readonly<Record<string, Maker>> = { ...identityThings, ...imageThings, ...blockStorageThings, ...computeThings };
 
 export const knownThings: ReadonlySet<string> = new Set(Object.keys(makers));
 

@@ -35,7 +35,7 @@ export const newName = (what: string): string => `${what}-${Math.random().toStri
 export async function makeWorld(service: ServiceUnderTest): Promise<World> {
   const send: World['send'] = async (token, method, path, body, headers) => {
     const given = {
-      'openstack-api-version': 'volume 3.70',
+      'openstack-api-version': 'volume 3.70, compute 2.93',
       ...(token === undefined ? {} : { 'x-auth-token': token }),
       ...(body === undefined ? {} : { 'content-type': 'application/json' }),
       ...headers,

@@ -1,16 +1,13 @@
 /** Block Storage over its wire: real HTTP parsing, real tokens, real disks, in this process. */
-import fastify, { type FastifyInstance } from 'fastify';
-import { expect } from 'vitest';
+import fastify from 'fastify';
 import { createIdentityService } from '../../src/cloud/identity/service.ts';
 import { blockStorageFront } from '../../src/fronts/openstack/block-storage/plugin.ts';
 import { identityFront } from '../../src/fronts/openstack/identity/plugin.ts';
 import { systemClock } from '../../src/lib/clock.ts';
 import { type BackupCloud, startBackupCloud } from './backup-cloud.ts';
+import { memberOf, type Person, signIn } from './people.ts';
 
-export interface Person {
-  readonly token: string;
-  readonly projectId: string;
-}
+export type { Person } from './people.ts';
 
 export interface WireAnswer {
   readonly status: number;
@@ -31,7 +28,6 @@ export interface Wire {
 }
 
 const transient = ['creating', 'deleting', 'restoring', 'restoring-backup', 'backing-up'];
-const domain = { id: 'default' };
 
 export async function startWire(): Promise<Wire> {
   const cloud = await startBackupCloud();
@@ -57,19 +53,7 @@ export async function startWire(): Promise<Wire> {
     cloud,
     admin,
     send,
-    async member(name) {
-      const call = async (method: 'GET' | 'POST' | 'PUT', path: string, payload?: object) => {
-        const headers = { 'x-auth-token': admin.token };
-        const answer = await app.inject({ method, url: `/identity/v3${path}`, headers, ...(payload && { payload }) });
-        expect(answer.statusCode, answer.body).toBeLessThan(300);
-        return answer.body === '' ? undefined : answer.json();
-      };
-      const { project } = await call('POST', '/projects', { project: { name, domain_id: 'default' } });
-      const { user } = await call('POST', '/users', { user: { name, password: name, domain_id: 'default' } });
-      const { roles } = await call('GET', '/roles?name=member');
-      await call('PUT', `/projects/${project.id}/users/${user.id}/roles/${roles[0].id}`);
-      return await signIn(app, name, name, name);
-    },
+    member: (name) => memberOf(app, admin, name),
     async settled(who, collection, id) {
       for (;;) {
         const { status, body } = await send(who, 'GET', `/${collection}/${id}`);
@@ -84,12 +68,4 @@ export async function startWire(): Promise<Wire> {
       await cloud.stop();
     },
   };
-}
-
-async function signIn(app: FastifyInstance, name: string, password: string, project: string): Promise<Person> {
-  const identity = { methods: ['password'], password: { user: { name, password, domain } } };
-  const payload = { auth: { identity, scope: { project: { name: project, domain } } } };
-  const answer = await app.inject({ method: 'POST', url: '/identity/v3/auth/tokens', payload });
-  expect(answer.statusCode, answer.body).toBe(201);
-  return { token: String(answer.headers['x-subject-token']), projectId: answer.json().token.project.id };
 }

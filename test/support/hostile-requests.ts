@@ -187,6 +187,13 @@ const fields = [
   'delete_keys',
   'server',
   'flavorRef',
+  'ram',
+  'vcpus',
+  'disk',
+  'swap',
+  'rxtx_factor',
+  'os-flavor-access:is_public',
+  'tenant',
   'networks',
 ] as const;
 const envelopes = [
@@ -232,6 +239,9 @@ const envelopes = [
   'endpoint_group',
   'consumer',
   'config',
+  'flavor',
+  'addTenantAccess',
+  'removeTenantAccess',
 ];
 const actions = [
   'os-extend',
@@ -322,6 +332,8 @@ const queryKeys = [
   'usage',
   'project_id',
   'is_public',
+  'minRam',
+  'minDisk',
   'detail',
   'host',
   'visibility',
@@ -358,6 +370,8 @@ const microversions = [
   'compute 2.1',
   'x',
   'volume 3.70, compute 2.93',
+  'compute 2.93',
+  'compute 2.55',
   'volume 3.07',
 ];
 const jsonTypes = [

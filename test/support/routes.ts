@@ -34,6 +34,7 @@ export const cloudWithNothing = {
   quotas: nothing,
   imageLimits: nothing,
   hosts: nothing,
+  flavors: nothing,
   volumeTypes: nothing,
   messages: nothing,
   volumes: nothing,

@@ -589,6 +589,52 @@ export interface BackupsTable {
   updated_at: Timestamp | null;
 }
 
+export interface FlavorsTable {
+  id: string;
+  name: string;
+  description: string | null;
+  vcpus: number;
+  ram_mib: number;
+  disk_gib: number;
+  ephemeral_gib: Generated<number>;
+  swap_mib: Generated<number>;
+  rxtx_factor: Generated<number>;
+  is_public: Generated<boolean>;
+  extra_specs: DefaultedJsonColumn<StringMap>;
+  created_at: DefaultedTimestamp;
+  updated_at: Timestamp | null;
+}
+
+export interface FlavorAccessTable {
+  flavor_id: string;
+  project_id: string;
+}
+
+export interface KeypairsTable {
+  id: GeneratedAlways<number>;
+  user_id: string;
+  name: string;
+  type: 'ssh' | 'x509';
+  public_key: string;
+  fingerprint: string;
+  created_at: DefaultedTimestamp;
+}
+
+export interface ServerGroupsTable {
+  id: string;
+  project_id: string;
+  user_id: string;
+  name: string;
+  policy: 'affinity' | 'anti-affinity' | 'soft-affinity' | 'soft-anti-affinity';
+  rules: DefaultedJsonColumn<JsonMap>;
+  created_at: DefaultedTimestamp;
+}
+
+export interface ServerGroupMembersTable {
+  server_group_id: string;
+  server_id: string;
+}
+
 export interface Schema {
   domains: DomainsTable;
   projects: ProjectsTable;
@@ -645,4 +691,9 @@ export interface Schema {
   metadef_associations: MetadefAssociationsTable;
   repositories: RepositoriesTable;
   backups: BackupsTable;
+  flavors: FlavorsTable;
+  flavor_access: FlavorAccessTable;
+  keypairs: KeypairsTable;
+  server_groups: ServerGroupsTable;
+  server_group_members: ServerGroupMembersTable;
 }

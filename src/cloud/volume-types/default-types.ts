@@ -3,11 +3,12 @@ import { badRequest } from '../../lib/errors.ts';
 import type { Database } from '../database/service.ts';
 import type { Caller } from '../identity/caller.ts';
 import { authorise } from '../identity/policy.ts';
+import { projectExists } from '../identity/project-exists.ts';
 import { findByIdOrName } from './choice.ts';
 import type { DefaultType } from './contract.ts';
 import { lockedType } from './lookup.ts';
 import { noDefault } from './refusals.ts';
-import { deleteDefault, findDefault, listDefaults, projectExists, writeDefault } from './store.ts';
+import { deleteDefault, findDefault, listDefaults, writeDefault } from './store.ts';
 
 export interface DefaultTypesService {
   list(caller: Caller): Promise<DefaultType[]>;

@@ -141,7 +141,3 @@ export async function deleteDefault(db: Queries, projectId: string): Promise<boo
   const deleted = await db.deleteFrom('default_volume_types').where('project_id', '=', projectId).executeTakeFirst();
   return deleted.numDeletedRows > 0n;
 }
-
-export async function projectExists(db: Queries, projectId: string): Promise<boolean> {
-  return (await db.selectFrom('projects').select('id').where('id', '=', projectId).executeTakeFirst()) !== undefined;
-}

@@ -2,10 +2,10 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { BackupsService } from '../../../cloud/backups/service.ts';
 import { badRequest, notFound } from '../../../lib/errors.ts';
+import { actionIn, taking } from '../shared/actions.ts';
 import { parseBody, parseBoolean, stripped } from '../shared/body.ts';
 import { publicBase, selfAndBookmark } from '../shared/links.ts';
 import { nextLinks, queryOf } from '../shared/paging.ts';
-import { actionIn, taking } from './actions.ts';
 import {
   type CreateBody,
   createSchema,

@@ -7,9 +7,9 @@ import { badRequest } from '../../../lib/errors.ts';
 import { distinctTexts, parseBody, parseBoolean, text } from '../shared/body.ts';
 import { nextLinks, parsePage, parseSort, queryOf, queryValue } from '../shared/paging.ts';
 import { pythonRepresentation } from '../shared/python-text.ts';
+import { specs } from '../shared/spec-bodies.ts';
 import { parseAdminFilters, sortNamesOf } from './admin-filters.ts';
 import type { BlockStorageFront } from './context.ts';
-import { specs } from './spec-bodies.ts';
 import { viewerOf } from './viewer.ts';
 
 type WithId = { Params: { id: string } };

@@ -3,8 +3,8 @@ import type { FastifyInstance } from 'fastify';
 import Type from 'typebox';
 import { badRequest, notFound } from '../../../lib/errors.ts';
 import { parseBody } from '../shared/body.ts';
+import { specs } from '../shared/spec-bodies.ts';
 import type { BlockStorageFront } from './context.ts';
-import { specs } from './spec-bodies.ts';
 import { seesAllOf, visibleSpecs } from './type-view.ts';
 
 type WithId = { Params: { id: string } };

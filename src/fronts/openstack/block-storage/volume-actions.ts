@@ -1,8 +1,8 @@
 /** `POST /volumes/{id}/action`: what each action asks for, does, and answers. */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { badRequest } from '../../../lib/errors.ts';
+import { actionIn, taking } from '../shared/actions.ts';
 import { parseBody, parseBoolean } from '../shared/body.ts';
-import { actionIn, taking } from './actions.ts';
 import { connectionData, driverVolumeType } from './connection-info.ts';
 import type { BlockStorageFront } from './context.ts';
 import { requireSince } from './since.ts';

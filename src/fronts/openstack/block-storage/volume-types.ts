@@ -5,13 +5,13 @@ import type { ListFilter } from '../../../cloud/database/lists.ts';
 import { type TypeColumn, typeColumns } from '../../../cloud/volume-types/contract.ts';
 import { badRequest } from '../../../lib/errors.ts';
 import type { Pairs } from '../../../lib/pairs.ts';
+import { actionIn, taking } from '../shared/actions.ts';
 import { booleanLike, nameOrNull, parseBody, parseBoolean, stripped, text } from '../shared/body.ts';
 import { nextLinks, parsePage, parseSort, type Query, queryOf, queryValue } from '../shared/paging.ts';
-import { actionIn, taking } from './actions.ts';
+import { specsWithNulls, withoutNulls } from '../shared/spec-bodies.ts';
 import { parseAdminFilters, sortNamesOf } from './admin-filters.ts';
 import type { BlockStorageFront } from './context.ts';
 import { parseDictionary } from './python-dictionary.ts';
-import { specsWithNulls, withoutNulls } from './spec-bodies.ts';
 import { openSpecs, seesAllOf, typeView } from './type-view.ts';
 
 type WithId = { Params: { id: string } };

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type TestDatabase, testDatabase } from '../../../../test/support/database.ts';
 import { type Loopback, onLoopback } from '../../../../test/support/loopback.ts';
+import { createFlavors } from '../../../cloud/flavors/service.ts';
 import { createIdentityService } from '../../../cloud/identity/service.ts';
 import { callerOf } from '../../../cloud/identity/token.ts';
 import { systemClock } from '../../../lib/clock.ts';
@@ -16,7 +17,7 @@ beforeAll(async () => {
   const identity = createIdentityService({ database: test.database, clock: systemClock });
   await identity.bootstrapIdentity({ adminPassword: 'secret' });
   server = await onLoopback((app) => {
-    app.register(computeFront, { prefix: '/compute', identity, publicUrl: undefined });
+    app.register(computeFront, { prefix: '/compute', identity, flavors: createFlavors({ database: test.database }), publicUrl: undefined });
   });
   const scope = { kind: 'project', project: { name: 'admin', domain: { name: 'Default' } } } as const;
   const proof = { method: 'password', user: { name: 'admin', domain: { name: 'Default' } }, password: 'secret' } as const;

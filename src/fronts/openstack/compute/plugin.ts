@@ -7,6 +7,9 @@ import { nameRequests } from '../shared/request-id.ts';
 import { exactPathsOnly, ownProjectOnly } from '../shared/request-paths.ts';
 import { serveDiscovery } from '../shared/service-root.ts';
 import type { ComputeFront } from './context.ts';
+import { registerFlavorAccessRoutes } from './flavor-access.ts';
+import { registerFlavorExtraSpecRoutes } from './flavor-extra-specs.ts';
+import { registerFlavorRoutes } from './flavors.ts';
 import { registerLimitRoutes } from './limits.ts';
 import { negotiate } from './microversions.ts';
 import { registerQuotaRoutes } from './quota-sets.ts';
@@ -44,6 +47,9 @@ const guardedRoutes =
     acceptJson(app, { contentTypes: ['application/json'], brokenMessage: 'Malformed request body' });
     const groups: readonly ((app: FastifyInstance, front: ComputeFront) => void)[] = [
       registerServerRoutes,
+      registerFlavorRoutes,
+      registerFlavorExtraSpecRoutes,
+      registerFlavorAccessRoutes,
       registerQuotaRoutes,
       registerLimitRoutes,
     ];

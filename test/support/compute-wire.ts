@@ -1,0 +1,64 @@
+/** Compute over its wire, but for servers: real HTTP parsing, real tokens, real rows, in this process. */
+import fastify from 'fastify';
+import { createFlavors } from '../../src/cloud/flavors/service.ts';
+import { createIdentityService } from '../../src/cloud/identity/service.ts';
+import { computeFront } from '../../src/fronts/openstack/compute/plugin.ts';
+import { identityFront } from '../../src/fronts/openstack/identity/plugin.ts';
+import { systemClock } from '../../src/lib/clock.ts';
+import { type TestDatabase, testDatabase } from './database.ts';
+import { memberOf, type Person, signIn } from './people.ts';
+
+export interface ComputeAnswer {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, unknown>>;
+  // biome-ignore lint/suspicious/noExplicitAny: what the wire carried; the assertions look into it
+  readonly body: any;
+}
+
+type Method = 'GET' | 'POST' | 'PUT' | 'DELETE';
+
+export interface ComputeWire {
+  readonly held: TestDatabase;
+  readonly admin: Person;
+  /** With this role (member, unless said otherwise) in a project of their own, both of this name. */
+  person(name: string, role?: string): Promise<Person>;
+  /** `path` behind `/compute/v2.1`. The microversion is 2.1 unless another is named. */
+  send(who: Person, method: Method, path: string, body?: unknown, version?: string): Promise<ComputeAnswer>;
+  stop(): Promise<void>;
+}
+
+export async function startComputeWire(): Promise<ComputeWire> {
+  const held = await testDatabase();
+  const { database } = held;
+  const identity = createIdentityService({ database, clock: systemClock });
+  await identity.bootstrapIdentity({ adminPassword: 'secret' });
+  const app = fastify({ routerOptions: { ignoreTrailingSlash: true, maxParamLength: 2048 } });
+  await app.register(identityFront, { prefix: '/identity', identity, publicUrl: undefined });
+  await app.register(computeFront, { prefix: '/compute', identity, flavors: createFlavors({ database }), publicUrl: undefined });
+  const admin = await signIn(app, 'admin', 'secret', 'admin');
+  return {
+    held,
+    admin,
+    person: (name, role) => memberOf(app, admin, name, role),
+    async send(who, method, path, body, version) {
+      const headers = {
+        'x-auth-token': who.token,
+        ...(body !== undefined && { 'content-type': 'application/json' }),
+        ...(version !== undefined && { 'openstack-api-version': `compute ${version}` }),
+      };
+      const payload = body === undefined ? {} : { payload: JSON.stringify(body) };
+      const answer = await app.inject({ method, url: `/compute/v2.1${path}`, headers, ...payload });
+      return { status: answer.statusCode, headers: answer.headers, body: answer.body === '' ? undefined : answer.json() };
+    },
+    async stop() {
+      await app.close();
+      await held.drop();
+    },
+  };
+}
+
+/** Status and text of a refusal. */
+export const faultOf = ({ status, body }: ComputeAnswer): [number, string] => [
+  status,
+  (Object.values(body)[0] as { message: string }).message,
+];
