@@ -61,12 +61,18 @@ export interface ListSql {
   readonly order: RawBuilder<unknown>;
 }
 
-export function listSql<Name extends string>(table: string, columns: Readonly<Record<Name, ListColumn>>, list: ListQuery<Name>): ListSql {
+/** `also`: further conditions on the rows. */
+export function listSql<Name extends string>(
+  table: string,
+  columns: Readonly<Record<Name, ListColumn>>,
+  list: ListQuery<Name>,
+  also: readonly Condition[] = [],
+): ListSql {
   const own = (name: Name): RawBuilder<unknown> => sql.ref(`${table}.${columns[name].column}`);
   const sorted = (name: Name): RawBuilder<unknown> =>
     columns[name].nullable ? sql`coalesce(${own(name)}, ${leastValues[columns[name].kind]})` : own(name);
 
-  const conditions: Condition[] = [sql<boolean>`true`];
+  const conditions: Condition[] = [sql<boolean>`true`, ...also];
   if (list.projectId !== undefined) conditions.push(sql<boolean>`${sql.ref(`${table}.project_id`)} = ${list.projectId}`);
   if (Object.keys(list.metadata).length > 0) {
     conditions.push(sql<boolean>`${sql.ref(`${table}.metadata`)} @> ${JSON.stringify(list.metadata)}::jsonb`);

@@ -372,6 +372,66 @@ export interface VolumesTable {
   updated_at: Timestamp | null;
 }
 
+export interface ServersTable {
+  id: string;
+  project_id: string;
+  user_id: string;
+  name: string;
+  description: string | null;
+  hostname: string;
+  vm_state: string;
+  task_state: string | null;
+  power_state: Generated<number>;
+  lock_reason: string | null;
+  is_locked: Generated<boolean>;
+  flavor: JsonColumn<JsonMap>;
+  image_id: string | null;
+  image_properties: DefaultedJsonColumn<StringMap>;
+  key_name: string | null;
+  public_key: string | null;
+  user_data: string | null;
+  has_config_drive: Generated<boolean>;
+  metadata: DefaultedJsonColumn<StringMap>;
+  tags: Generated<string[]>;
+  disk_config: Generated<string>;
+  availability_zone: string;
+  reservation_id: string;
+  launch_index: Generated<number>;
+  fault_code: number | null;
+  fault_message: string | null;
+  fault_at: Timestamp | null;
+  machine_id: string | null;
+  process_id: number | null;
+  frozen_at: Timestamp | null;
+  launched_at: Timestamp | null;
+  created_at: DefaultedTimestamp;
+  updated_at: Timestamp | null;
+}
+
+export interface ServerDisksTable {
+  server_id: string;
+  volume_id: string;
+  device: string;
+  attachment_id: string;
+  boot_index: number | null;
+  is_local: boolean;
+  delete_on_termination: boolean;
+  tag: string | null;
+  is_leaving: Generated<boolean>;
+  created_at: DefaultedTimestamp;
+}
+
+export interface ServerActionsTable {
+  request_id: string;
+  server_id: string;
+  action: string;
+  user_id: string;
+  project_id: string;
+  message: string | null;
+  started_at: DefaultedTimestamp;
+  finished_at: Timestamp | null;
+}
+
 export interface VolumeAttachmentsTable {
   id: string;
   volume_id: string;
@@ -690,6 +750,9 @@ export interface Schema {
   metadef_resource_types: MetadefResourceTypesTable;
   metadef_associations: MetadefAssociationsTable;
   repositories: RepositoriesTable;
+  servers: ServersTable;
+  server_disks: ServerDisksTable;
+  server_actions: ServerActionsTable;
   backups: BackupsTable;
   flavors: FlavorsTable;
   flavor_access: FlavorAccessTable;

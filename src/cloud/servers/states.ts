@@ -75,8 +75,8 @@ export function vmStateOf(status: string): VmState | undefined {
 
 export const can = {
   begin: ({ vmState, taskState }: Standing, name: TaskName): boolean => {
-    const { from, interrupts = false }: Task = tasks[name];
-    return from.includes(vmState) && (taskState === null || interrupts);
+    const task: Task = tasks[name];
+    return task.from.includes(vmState) && (taskState === null || task.interrupts === true);
   },
   changeDisks: ({ vmState }: Standing): boolean => vmState === 'active' || vmState === 'paused' || vmState === 'stopped',
 };

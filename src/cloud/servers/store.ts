@@ -196,6 +196,17 @@ export async function endTask(
   return ended.numUpdatedRows > 0n;
 }
 
+/** The server stopped by itself, while nothing was being done to it. */
+export async function settleStopped(db: Queries, id: string, changes: ServerChanges): Promise<void> {
+  await db
+    .updateTable('servers')
+    .set({ ...changedColumns(changes), vm_state: 'stopped' })
+    .where('id', '=', id)
+    .where('vm_state', 'in', ['active', 'paused'])
+    .where('task_state', 'is', null)
+    .execute();
+}
+
 /** An administrator's word. */
 export async function setVmState(db: Queries, id: string, vmState: VmState): Promise<void> {
   await db

@@ -105,6 +105,10 @@ export interface Hypervisor {
   unplug(machine: Machine, diskId: string, timeoutMs: number): Promise<void>;
   /** The server of the disk has grown: so does the disk of the guest. */
   growDisk(machine: Machine, diskId: string, sizeBytes: number): Promise<void>;
+  /** All machines that run on this host in our folder, whoever started them. */
+  list(): Promise<readonly Machine[]>;
+  /** Where the channel to the agent in the guest listens, if the machine has one. One client at a time. */
+  agentPath(machine: Machine): string;
   /** The end of what the guest said on its console. */
   readConsole(consolePath: string, bytesMax: number): Promise<string>;
   /** Lets go of every machine, which all run on. */

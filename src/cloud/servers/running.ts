@@ -1,0 +1,176 @@
+/**
+ * The machines that run servers: how one comes, goes, and is found again.
+ *
+ * A server's row names its machine before that is started, so whoever dies leaves word of it. Each start has a new machine id. What works on a server's
+ * machine in this process takes turns (`alone`), and `settle` makes the row follow what the machine did by itself, whenever no task is under way.
+ */
+import { setTimeout as pause } from 'node:timers/promises';
+import { type Hypervisor, type Machine, type MachineDisk, MachineError, type MachineEvent } from '../../engine/hypervisor/contract.ts';
+import type { MachineFiles } from '../../engine/hypervisor/machine-files.ts';
+import { crashPoint } from '../../lib/crash-points.ts';
+import { messageOf } from '../../lib/errors.ts';
+import type { Log } from '../../lib/log.ts';
+import { createTurns } from '../../lib/turns.ts';
+import type { Database } from '../database/service.ts';
+import type { VolumesForServers } from '../volumes/service.ts';
+import type { Server, ServerDisk } from './contract.ts';
+import { specOf } from './machine-spec.ts';
+import { powerStates } from './states.ts';
+import { findServer, serversWithMachines, settleStopped, updateServer } from './store.ts';
+
+export interface RunningDeps {
+  readonly database: Database;
+  readonly hypervisor: Hypervisor;
+  readonly volumes: VolumesForServers;
+  readonly files: MachineFiles;
+  readonly log: Log;
+}
+
+export interface RunningServers {
+  /** Nobody else in this process does anything with the server's machine meanwhile. */
+  alone<T>(serverId: string, work: () => Promise<T>): Promise<T>;
+  /** Starts the machine with all disks of the server. Repeatable with the same machine id. */
+  start(serverId: string, machineId: string): Promise<void>;
+  /** Ends the machine, and the servers of its disks, which stay attached. Repeatable. */
+  end(serverId: string): Promise<void>;
+  plug(server: Server, disk: ServerDisk): Promise<void>;
+  /** Makes the row follow what the machine did by itself. */
+  settle(serverId: string): Promise<void>;
+  /** At start: finds the machines that outlived the service. */
+  adopt(): Promise<void>;
+  machineOf(server: Pick<Server, 'machine'>): Machine | undefined;
+}
+
+/** A machine that waits for space on the host looks whether there is some again. */
+const fullPauseMs = 5_000;
+
+export function createRunningServers(deps: RunningDeps): RunningServers {
+  const { database, hypervisor, volumes, files, log } = deps;
+  const alone = createTurns<string>();
+
+  const machineOf = ({ machine }: Pick<Server, 'machine'>): Machine | undefined =>
+    machine === null || machine.processId === null ? undefined : { id: machine.id, processId: machine.processId };
+
+  async function mustFind(serverId: string): Promise<Server> {
+    const server = await findServer(database.sql, serverId);
+    if (server === undefined) throw new Error(`server ${serverId} is gone`);
+    return server;
+  }
+
+  async function served({ attachmentId, volumeId, device, bootIndex }: ServerDisk): Promise<MachineDisk> {
+    const { socketPath, exportName, readOnly } = await volumes.connect(attachmentId, `/dev/${device}`);
+    return { id: volumeId, device, socketPath, exportName, readOnly, bootIndex: bootIndex !== null && bootIndex >= 0 ? bootIndex : null };
+  }
+
+  async function start(serverId: string, machineId: string): Promise<void> {
+    await updateServer(database.sql, serverId, { machine: { id: machineId, processId: null } });
+    crashPoint('server:machine-planned');
+    const server = await mustFind(serverId);
+    const staying = server.disks.filter((disk) => !disk.isLeaving);
+    const disks = await Promise.all(staying.map(served));
+    const machine = await hypervisor.start(specOf(server, machineId, disks, await files.of(serverId)));
+    crashPoint('server:machine-started');
+    await updateServer(database.sql, serverId, { machine, powerState: powerStates.running });
+    for (const { attachmentId } of staying) await volumes.complete(attachmentId);
+    await watch(serverId, machine);
+  }
+
+  async function watch(serverId: string, machine: Machine): Promise<void> {
+    await hypervisor.watch(machine, (event) => {
+      react(serverId, machine, event).catch((error: unknown) => {
+        log.warn({ serverId, event: event.kind, error: messageOf(error) }, 'an event of a machine could not be followed');
+      });
+    });
+  }
+
+  async function react(serverId: string, machine: Machine, event: MachineEvent): Promise<void> {
+    if (event.kind === 'reset') return;
+    if (event.kind === 'io-error' && event.isFull) return await resumeWhenThereIsSpace(serverId, machine);
+    await settle(serverId);
+  }
+
+  /** The write that failed is tried again, and fails again while the host is full. */
+  async function resumeWhenThereIsSpace(serverId: string, machine: Machine): Promise<void> {
+    log.warn({ serverId }, 'a machine waits, because the host has no space for what it writes');
+    await pause(fullPauseMs, undefined, { ref: false });
+    await alone(serverId, async () => {
+      if ((await hypervisor.inspect(machine)).power === 'io-error') await hypervisor.resume(machine);
+    });
+  }
+
+  async function findMachine({ machine }: Server): Promise<Machine | undefined> {
+    if (machine === null) return undefined;
+    if (machine.processId !== null) return { id: machine.id, processId: machine.processId };
+    return (await hypervisor.list()).find(({ id }) => id === machine.id);
+  }
+
+  async function end(serverId: string): Promise<void> {
+    const server = await findServer(database.sql, serverId);
+    if (server === undefined) return;
+    const machine = await findMachine(server);
+    if (machine !== undefined) await hypervisor.end(machine);
+    crashPoint('server:machine-ended');
+    for (const { volumeId } of server.disks) await volumes.disconnect(volumeId);
+    await updateServer(database.sql, serverId, { machine: null });
+  }
+
+  /** Whatever is under way ends by settling itself, so this is for servers at rest. */
+  async function settle(serverId: string): Promise<void> {
+    await alone(serverId, async () => {
+      const server = await findServer(database.sql, serverId);
+      const machine = server === undefined ? undefined : machineOf(server);
+      if (server === undefined || machine === undefined || server.taskState !== null) return;
+      const { power } = await hypervisor.inspect(machine);
+      if (power === 'running' || power === 'paused') return;
+      const fault = faults[power];
+      log.warn({ serverId, power }, 'a server has stopped by itself');
+      await end(serverId);
+      await settleStopped(database.sql, serverId, {
+        powerState: power === 'shut-down' ? powerStates.shutDown : powerStates.crashed,
+        ...(fault !== undefined && { fault: { code: 500, message: fault } }),
+      });
+    });
+  }
+
+  return {
+    alone,
+    machineOf,
+    start,
+    end,
+    settle,
+    async plug(server, disk) {
+      const machine = machineOf(server);
+      if (machine !== undefined) await hypervisor.plug(machine, await served(disk));
+      await volumes.complete(disk.attachmentId);
+    },
+    async adopt() {
+      const servers = await serversWithMachines(database.sql);
+      const known = new Set(servers.map(({ machine }) => machine?.id));
+      // Their rows are gone: nobody could ever reach them again.
+      for (const stray of await hypervisor.list()) if (!known.has(stray.id)) await hypervisor.end(stray);
+      for (const server of servers) {
+        await adoptOne(server).catch((error: unknown) =>
+          log.warn({ serverId: server.id, error: messageOf(error) }, 'a machine could not be adopted'),
+        );
+      }
+    },
+  };
+
+  async function adoptOne(server: Server): Promise<void> {
+    const machine = machineOf(server);
+    // One that was being started belongs to the job that goes on with it.
+    if (machine === undefined) return;
+    try {
+      await watch(server.id, machine);
+    } catch (error) {
+      if (!(error instanceof MachineError) || error.kind !== 'gone') throw error;
+    }
+    await settle(server.id);
+  }
+}
+
+const faults = {
+  gone: 'The process of the server has ended, or was killed. Start the server again.',
+  'shut-down': undefined,
+  'io-error': 'A disk of the server does not answer. What the guest had not flushed is lost. Start the server again.',
+} as const;
