@@ -25,6 +25,7 @@ const cloudOrder = [
   'groups',
   'images',
   'backups',
+  'servers',
 ];
 
 /** What a folder of cloud/ shows to its neighbours beside `service.ts` and `contract.ts`: types and pure rules, no rows and no effects. */

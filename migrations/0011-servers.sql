@@ -46,7 +46,7 @@ CREATE INDEX ON servers (id) WHERE machine_id IS NOT NULL;
 
 CREATE TABLE server_disks (
   server_id             uuid NOT NULL REFERENCES servers ON DELETE CASCADE,
-  volume_id             uuid NOT NULL REFERENCES volumes,
+  volume_id             uuid NOT NULL REFERENCES volumes ON DELETE CASCADE,
   -- `vda` to `vdz`
   device                text NOT NULL,
   -- Of `volume_attachments`.

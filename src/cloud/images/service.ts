@@ -8,6 +8,7 @@ import { authorise, visibleImage } from './access.ts';
 import { applyChanges, checkLimits, checkSizes, checkVisibility, withoutRepeats } from './changes.ts';
 import { type DeleteInput, deleteKind, deleteSaga } from './delete.job.ts';
 import type { ImagesDeps } from './deps.ts';
+import { createImagesForServers, type ImagesForServers } from './for-servers.ts';
 import { fromVolumeKind } from './from-volume.job.ts';
 import type { Image, ImageChange, NewImage } from './image.ts';
 import { importKind, importSaga } from './import.job.ts';
@@ -24,6 +25,8 @@ import { createImageBytes, type ImageDownload, type UploadBody } from './upload.
 
 export type { ImageImports, ImageTask, ImportMethod, ImportOrder } from './imports.ts';
 export type { ImageMember, ImageMembers } from './members.ts';
+export type { ImagesForServers } from './for-servers.ts';
+export type { Image } from './image.ts';
 
 export interface ImagesService {
   readonly members: ImageMembers;
@@ -46,6 +49,7 @@ export interface ImagesService {
   download(caller: Caller, id: string): Promise<ImageDownload | undefined>;
   /** What the caller's project may have of images, and has. */
   usage(caller: Caller): Promise<ImageUsage>;
+  readonly forServers: ImagesForServers;
   /** The port that volumes need. */
   readonly sources: ImageSources;
   /** At start, before requests are served: settles images whose upload died with the process before. One service a state directory. */
@@ -89,6 +93,7 @@ export function createImagesService(deps: ImagesDeps): ImagesService {
     members: createImageMembers(deps),
     metadefs: createMetadefs(deps),
     imports: createImageImports(deps),
+    forServers: createImagesForServers({ database, files: deps.intake.files }),
     sources: imageSources,
     upload: bytes.upload,
     stage: bytes.stage,

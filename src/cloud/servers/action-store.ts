@@ -30,8 +30,7 @@ export async function insertAction(
 }
 
 /** `message`: why it failed. */
-export async function finishAction(db: Queries, serverId: string, requestId: string | null, message: string | null): Promise<void> {
-  if (requestId === null) return;
+export async function finishAction(db: Queries, serverId: string, requestId: string, message: string | null): Promise<void> {
   await db
     .updateTable('server_actions')
     .set({ message, finished_at: sql<string>`clock_timestamp()` })

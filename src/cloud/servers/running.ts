@@ -33,6 +33,7 @@ export interface RunningServers {
   start(serverId: string, machineId: string): Promise<void>;
   /** Ends the machine, and the servers of its disks, which stay attached. Repeatable. */
   end(serverId: string): Promise<void>;
+  /** Gives a disk to the machine, if there is one; a server that is stopped just has it. Repeatable. */
   plug(server: Server, disk: ServerDisk): Promise<void>;
   /** Makes the row follow what the machine did by itself. */
   settle(serverId: string): Promise<void>;
@@ -71,7 +72,7 @@ export function createRunningServers(deps: RunningDeps): RunningServers {
     const machine = await hypervisor.start(specOf(server, machineId, disks, await files.of(serverId)));
     crashPoint('server:machine-started');
     await updateServer(database.sql, serverId, { machine, powerState: powerStates.running });
-    for (const { attachmentId } of staying) await volumes.complete(attachmentId);
+    for (const { attachmentId, device } of staying) await volumes.complete(attachmentId, `/dev/${device}`);
     await watch(serverId, machine);
   }
 
@@ -141,7 +142,7 @@ export function createRunningServers(deps: RunningDeps): RunningServers {
     async plug(server, disk) {
       const machine = machineOf(server);
       if (machine !== undefined) await hypervisor.plug(machine, await served(disk));
-      await volumes.complete(disk.attachmentId);
+      await volumes.complete(disk.attachmentId, `/dev/${disk.device}`);
     },
     async adopt() {
       const servers = await serversWithMachines(database.sql);

@@ -191,13 +191,13 @@ export interface VolumesForGroups {
 }
 
 /** A disk that is still to be made: its row is there. Plain data, for the inputs of jobs. */
-export interface PlannedDisk {
+export type PlannedDisk = {
   readonly volumeId: string;
   readonly topLayerId: string;
   readonly sizeGib: number;
   /** Held for the volume until its disk is made. */
   readonly pointId: string | null;
-}
+};
 
 /** Where the server of a disk listens. */
 export interface ServedDisk {
@@ -208,8 +208,8 @@ export interface ServedDisk {
 
 /** What servers do with volumes, and with disks of their own, which Block Storage does not know. */
 export interface VolumesForServers {
-  /** The volume, when the caller may see it; 404 otherwise. */
-  get(caller: Caller, volumeId: string): Promise<Volume>;
+  /** The volume, locked, when the caller may see it; 404 otherwise. */
+  lock(tx: Tx, caller: Caller, volumeId: string): Promise<Volume>;
   /** The row of a new volume, as of any request to create one: refused like that. */
   plan(tx: Tx, caller: Caller, order: CreateVolumeOrder): Promise<PlannedDisk>;
   /** The row of a disk of a server's own. */
@@ -220,8 +220,12 @@ export interface VolumesForServers {
   reserve(tx: Tx, caller: Caller, order: { readonly volumeId: string; readonly serverId: string }): Promise<string>;
   /** Has the disk served to the server under this name, `/dev/vda`. Repeatable, also while it is attached. */
   connect(attachmentId: string, mountpoint: string): Promise<ServedDisk>;
-  /** The server has it. Repeatable. */
-  complete(attachmentId: string): Promise<void>;
+  /** The server has it, under this name. Repeatable. */
+  complete(attachmentId: string, mountpoint: string): Promise<void>;
+  /** in-use → detaching; 400 in any other state. Locked until the end of the transaction. */
+  beginRelease(tx: Tx, caller: Caller, volumeId: string): Promise<void>;
+  /** detaching → in-use: the guest does not let go of it. Repeatable. */
+  keep(volumeId: string): Promise<void>;
   /** The server of the disk ends, while it stays attached: nobody uses it. Repeatable. */
   disconnect(volumeId: string): Promise<void>;
   /** The server lets go of it. Repeatable. */

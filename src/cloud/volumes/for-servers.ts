@@ -1,11 +1,12 @@
 /** Disks of servers. `contract.ts` says what each call promises. */
+import { badRequest } from '../../lib/errors.ts';
 import { newId } from '../../lib/ids.ts';
 import type { Database, Tx } from '../database/service.ts';
 import type { DisksService } from '../disks/service.ts';
 import type { Placement } from '../hosts/service.ts';
 import { configuredDefaultId } from '../volume-types/service.ts';
-import { visibleVolume } from './access.ts';
-import { findAttachment, insertAttachment } from './attachment-store.ts';
+import { lockedVolume } from './access.ts';
+import { findAttachment, insertAttachment, updateAttachment } from './attachment-store.ts';
 import { beginConnect, completeAttachment, endAttachment, reserve } from './attachments.ts';
 import type { Attachment, PlannedDisk, Volume, VolumesForServers } from './contract.ts';
 import { holderOf } from './create.job.ts';
@@ -39,7 +40,7 @@ export function createVolumesForServers(deps: ForServersDeps): VolumesForServers
   };
 
   return {
-    get: (caller, id) => visibleVolume(database, caller, id, 'volume:get'),
+    lock: (tx, caller, id) => lockedVolume(tx, caller, id, 'volume:get'),
 
     async plan(tx, caller, order) {
       const { volumeId, topLayerId, sizeGib, pointId } = await planCreate(deps, tx, caller, order);
@@ -107,8 +108,23 @@ export function createVolumesForServers(deps: ForServersDeps): VolumesForServers
       return { socketPath, exportName, readOnly };
     },
 
-    async complete(attachmentId) {
-      await locked(await volumeOf(attachmentId), (tx, volume) => completeAttachment(tx, volume, attachmentId));
+    async complete(attachmentId, mountpoint) {
+      await locked(await volumeOf(attachmentId), async (tx, volume) => {
+        await updateAttachment(tx.sql, attachmentId, { hostName: deps.hostName, mountpoint });
+        await completeAttachment(tx, volume, attachmentId);
+      });
+    },
+
+    async beginRelease(tx, caller, volumeId) {
+      const volume = await lockedVolume(tx, caller, volumeId, 'volume:attach');
+      if (await move(tx.sql, volumeId, 'detachBegun')) return;
+      throw badRequest(
+        `Invalid volume: Invalid input received: Invalid volume: Unable to detach volume. Volume status must be 'in-use' and attach_status must be 'attached' to detach. Its status is ${volume.status}.`,
+      );
+    },
+
+    async keep(volumeId) {
+      await move(database.sql, volumeId, 'detachRolledBack');
     },
 
     disconnect: (volumeId) => disks.closeExport(volumeId),

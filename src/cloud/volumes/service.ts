@@ -22,6 +22,7 @@ import type {
   VolumesForBackups,
   VolumesForGroups,
   VolumesForImages,
+  VolumesForServers,
   VolumesForSnapshots,
   VolumesForTransfers,
 } from './contract.ts';
@@ -33,6 +34,7 @@ import { extendVolumeSaga } from './extend.job.ts';
 import { createVolumesForBackups } from './for-backups.ts';
 import { createVolumesForGroups } from './for-groups.ts';
 import { createVolumesForImages } from './for-images.ts';
+import { createVolumesForServers } from './for-servers.ts';
 import { createVolumesForSnapshots } from './for-snapshots.ts';
 import { createVolumesForTransfers } from './for-transfers.ts';
 import { recoverAttaching } from './recover.ts';
@@ -47,6 +49,7 @@ export type { ResetOrder } from './changes.ts';
 export type {
   Attachment,
   CreateVolumeOrder,
+  PlannedDisk,
   RestoredFacts,
   Volume,
   VolumeAttachment,
@@ -54,6 +57,7 @@ export type {
   VolumesForBackups,
   VolumesForGroups,
   VolumesForImages,
+  VolumesForServers,
   VolumesForSnapshots,
   VolumesForTransfers,
 } from './contract.ts';
@@ -95,6 +99,7 @@ export interface VolumesService extends Attaching, VolumeChangesService {
   readonly forTransfers: VolumesForTransfers;
   readonly forGroups: VolumesForGroups;
   readonly forImages: VolumesForImages;
+  readonly forServers: VolumesForServers;
   readonly attachments: AttachmentsService;
 }
 
@@ -110,6 +115,8 @@ export interface VolumesDeps {
   readonly snapshots: SnapshotSources;
   readonly groups: GroupSources;
   readonly availabilityZone: string;
+  /** Of this machine, as attachments name it. */
+  readonly hostName: string;
   readonly log: Log;
 }
 
@@ -155,6 +162,7 @@ export function createVolumesService(deps: VolumesDeps): VolumesService {
     forTransfers: createVolumesForTransfers(),
     forGroups: createVolumesForGroups(deps),
     forImages: createVolumesForImages(),
+    forServers: createVolumesForServers(deps),
     attachments: createAttachments(deps),
   };
 }

@@ -3,9 +3,9 @@
  * said on its console. It is there from the server's first moment to its last, whether a machine runs or not.
  */
 import { existsSync } from 'node:fs';
-import { copyFile, mkdir, rm } from 'node:fs/promises';
+import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { syncFile, syncFolder } from '../../lib/durable-files.ts';
+import { syncFolder } from '../../lib/durable-files.ts';
 
 /** Paths; null for what the server does not have. */
 export interface FilesOfMachine {
@@ -16,41 +16,45 @@ export interface FilesOfMachine {
 }
 
 export interface MachineFiles {
-  /** Makes the folder, and copies of the kernel's files: images may be deleted. Repeatable. Returns where a config drive belongs. */
-  prepare(id: string, kernel: { readonly kernelPath: string; readonly initrdPath: string | null } | null): Promise<{ configDrivePath: string }>;
+  /** Makes the folder. Returns where its files belong; who writes them does so under another name first. Repeatable. */
+  prepare(id: string): Promise<PathsOfMachine>;
+  /** What is there. */
   of(id: string): Promise<FilesOfMachine>;
   consolePath(id: string): string;
   remove(id: string): Promise<void>;
 }
 
+export interface PathsOfMachine {
+  readonly configDrivePath: string;
+  readonly kernelPath: string;
+  readonly initrdPath: string;
+}
+
 export function createMachineFiles(root: string): MachineFiles {
   const folderOf = (id: string): string => join(root, id);
   const consolePath = (id: string): string => join(folderOf(id), 'console.log');
-  const present = (id: string, name: string): string | null => (existsSync(join(folderOf(id), name)) ? join(folderOf(id), name) : null);
-
-  async function copyIn(id: string, name: string, source: string): Promise<void> {
-    const target = join(folderOf(id), name);
-    await copyFile(source, target);
-    await syncFile(target);
-  }
+  const pathsOf = (id: string): PathsOfMachine => ({
+    configDrivePath: join(folderOf(id), 'config.iso'),
+    kernelPath: join(folderOf(id), 'kernel'),
+    initrdPath: join(folderOf(id), 'initrd'),
+  });
+  const present = (path: string): string | null => (existsSync(path) ? path : null);
 
   return {
-    async prepare(id, kernel) {
+    async prepare(id) {
       await mkdir(folderOf(id), { recursive: true, mode: 0o700 });
-      if (kernel !== null) {
-        await copyIn(id, 'kernel', kernel.kernelPath);
-        if (kernel.initrdPath !== null) await copyIn(id, 'initrd', kernel.initrdPath);
-      }
-      await syncFolder(folderOf(id));
       await syncFolder(root);
-      return { configDrivePath: join(folderOf(id), 'config.iso') };
+      return pathsOf(id);
     },
-    of: async (id) => ({
-      consolePath: consolePath(id),
-      configDrivePath: present(id, 'config.iso'),
-      kernelPath: present(id, 'kernel'),
-      initrdPath: present(id, 'initrd'),
-    }),
+    async of(id) {
+      const { configDrivePath, kernelPath, initrdPath } = pathsOf(id);
+      return {
+        consolePath: consolePath(id),
+        configDrivePath: present(configDrivePath),
+        kernelPath: present(kernelPath),
+        initrdPath: present(initrdPath),
+      };
+    },
     consolePath,
     remove: (id) => rm(folderOf(id), { recursive: true, force: true }),
   };
