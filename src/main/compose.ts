@@ -17,6 +17,7 @@ import { createVolumeImages } from '../cloud/images/from-volume.ts';
 import { createImagesService } from '../cloud/images/service.ts';
 import { openJobs } from '../cloud/jobs/service.ts';
 import { createMessages, tellingUsers } from '../cloud/messages/service.ts';
+import { createComputeQuotas } from '../cloud/quotas/compute-quotas.ts';
 import { createImageLimitQuotas } from '../cloud/quotas/image-limits.ts';
 import { createQuotas } from '../cloud/quotas/service.ts';
 import { createSnapshotPorts, createSnapshotsService } from '../cloud/snapshots/service.ts';
@@ -39,6 +40,8 @@ import { createStatusSource } from './status-source.ts';
 /** Bytes lie outside of the heap: what is left in it is small. */
 const moverOptions = ['--max-semi-space-size=4'];
 const availabilityZone = 'nova';
+/** No servers can be made yet, so they use nothing up. */
+const noMachines = { usageOf: async () => ({ instances: 0, cores: 0, ram: 0 }) };
 
 export interface CloudOptions {
   readonly config: Config;
@@ -72,6 +75,7 @@ export async function composeCloud({ config, paths, database, connection, ballas
   const identity = createIdentityService({ database, clock, lockout, sealingKey, log });
   const quotas = createQuotas({ database });
   const imageLimits = createImageLimitQuotas({ database });
+  const computeQuotas = createComputeQuotas({ database, machines: noMachines });
   const capacity = async () => {
     const { capacityBytes, availableBytes } = await space.figures(paths.volumes);
     return { totalBytes: capacityBytes, freeBytes: availableBytes };
@@ -149,6 +153,7 @@ export async function composeCloud({ config, paths, database, connection, ballas
     identity,
     quotas,
     imageLimits,
+    computeQuotas,
     hosts,
     flavors: createFlavors({ database }),
     volumeTypes,

@@ -1,7 +1,9 @@
 /** Compute over its wire, but for servers: real HTTP parsing, real tokens, real rows, in this process. */
 import fastify from 'fastify';
+import type { Database } from '../../src/cloud/database/service.ts';
 import { createFlavors } from '../../src/cloud/flavors/service.ts';
 import { createIdentityService } from '../../src/cloud/identity/service.ts';
+import { createComputeQuotas, type MachineUsageSource } from '../../src/cloud/quotas/compute-quotas.ts';
 import { computeFront } from '../../src/fronts/openstack/compute/plugin.ts';
 import { identityFront } from '../../src/fronts/openstack/identity/plugin.ts';
 import { systemClock } from '../../src/lib/clock.ts';
@@ -27,14 +29,27 @@ export interface ComputeWire {
   stop(): Promise<void>;
 }
 
-export async function startComputeWire(): Promise<ComputeWire> {
+/** What stands for servers. */
+export interface ComputeWireOptions {
+  readonly machines?: MachineUsageSource;
+}
+
+const noMachines: MachineUsageSource = { usageOf: async () => ({ instances: 0, cores: 0, ram: 0 }) };
+
+/** What Compute's front works with, but for who asks. */
+export function computeParts(database: Database, { machines = noMachines }: ComputeWireOptions = {}) {
+  const computeQuotas = createComputeQuotas({ database, machines });
+  return { computeQuotas, flavors: createFlavors({ database }) };
+}
+
+export async function startComputeWire(options: ComputeWireOptions = {}): Promise<ComputeWire> {
   const held = await testDatabase();
   const { database } = held;
   const identity = createIdentityService({ database, clock: systemClock });
   await identity.bootstrapIdentity({ adminPassword: 'secret' });
   const app = fastify({ routerOptions: { ignoreTrailingSlash: true, maxParamLength: 2048 } });
   await app.register(identityFront, { prefix: '/identity', identity, publicUrl: undefined });
-  await app.register(computeFront, { prefix: '/compute', identity, flavors: createFlavors({ database }), publicUrl: undefined });
+  await app.register(computeFront, { prefix: '/compute', identity, ...computeParts(database, options), publicUrl: undefined });
   const admin = await signIn(app, 'admin', 'secret', 'admin');
   return {
     held,

@@ -194,6 +194,9 @@ const fields = [
   'rxtx_factor',
   'os-flavor-access:is_public',
   'tenant',
+  'instances',
+  'cores',
+  'key_pairs',
   'networks',
 ] as const;
 const envelopes = [

@@ -33,6 +33,7 @@ export const cloudWithNothing = {
   identity: nothing,
   quotas: nothing,
   imageLimits: nothing,
+  computeQuotas: nothing,
   hosts: nothing,
   flavors: nothing,
   volumeTypes: nothing,

@@ -58,6 +58,24 @@ export async function readLimits(db: Kysely<Schema>, projectId: string): Promise
   return { own: of(projectId), defaults: of(defaultsOwner) };
 }
 
+/** What was set for any of these owners, the later ones over the earlier. */
+export async function readLimitsOver(db: Kysely<Schema>, owners: readonly string[]): Promise<QuotaLimits> {
+  const rows = await db.selectFrom('quota_limits').selectAll().where('project_id', 'in', owners).execute();
+  const inOrder = rows.toSorted((a, b) => owners.indexOf(a.project_id) - owners.indexOf(b.project_id));
+  return Object.fromEntries(inOrder.map((row) => [row.resource, row.hard_limit]));
+}
+
+/** `userId` undefined: of all users. */
+export async function countServerGroups(
+  db: Kysely<Schema>,
+  { projectId, userId }: { readonly projectId: string; readonly userId?: string | undefined },
+): Promise<number> {
+  let query = db.selectFrom('server_groups').where('project_id', '=', projectId);
+  if (userId !== undefined) query = query.where('user_id', '=', userId);
+  const row = await query.select((eb) => eb.fn.countAll<number>().as('count')).executeTakeFirst();
+  return row?.count ?? 0;
+}
+
 export async function writeLimits(tx: Tx, owner: string, limits: QuotaLimits): Promise<void> {
   const rows = Object.entries(limits).map(([resource, limit]) => ({ project_id: owner, resource, hard_limit: limit }));
   if (rows.length === 0) return;

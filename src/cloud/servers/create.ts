@@ -7,6 +7,7 @@ import type { Caller } from '../identity/caller.ts';
 import { authorise } from '../identity/policy.ts';
 import type { Image, ImagesForServers } from '../images/service.ts';
 import type { Jobs } from '../jobs/service.ts';
+import type { ComputeQuotas } from '../quotas/compute-quotas.ts';
 import type { CreateVolumeOrder, PlannedDisk, VolumesForServers } from '../volumes/service.ts';
 import { insertAction } from './action-store.ts';
 import { type DiskWish, planDisks } from './block-devices.ts';
@@ -21,16 +22,11 @@ export interface Keypairs {
   publicKeyOf(tx: Tx, caller: Caller, name: string): Promise<string | undefined>;
 }
 
-/** Refuses what would exceed a quota of servers. */
-export interface ServerQuotas {
-  reserve(tx: Tx, projectId: string, wanted: { instances: number; cores: number; ram: number }): Promise<void>;
-}
-
 export interface CreateDeps {
   readonly jobs: Pick<Jobs, 'start'>;
   readonly flavors: FlavorChoice;
   readonly keypairs: Keypairs;
-  readonly quotas: ServerQuotas;
+  readonly quotas: Pick<ComputeQuotas, 'reserve'>;
   readonly images: ImagesForServers;
   readonly volumes: VolumesForServers;
   readonly availabilityZone: string;
@@ -59,7 +55,11 @@ export async function beginCreate(deps: CreateDeps, tx: Tx, caller: Caller, orde
   const wishes = wishesOf(order, image, flavor);
   if (order.maxCount > 1 && wishes.some(({ source }) => source === 'volume'))
     throw badRequest('Cannot attach one or more volumes to multiple instances');
-  await deps.quotas.reserve(tx, projectId, { instances: order.maxCount, cores: vcpus * order.maxCount, ram: ramMib * order.maxCount });
+  await deps.quotas.reserve(
+    tx,
+    { projectId, userId: caller.userId },
+    { instances: order.maxCount, cores: vcpus * order.maxCount, ram: ramMib * order.maxCount },
+  );
   const reservationId = `r-${newId().slice(0, 8)}`;
   const ids: string[] = [];
   for (let index = 0; index < order.maxCount; index += 1) {

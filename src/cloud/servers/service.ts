@@ -9,6 +9,7 @@ import type { Caller } from '../identity/caller.ts';
 import { authorise, canSee, projectOfList } from '../identity/policy.ts';
 import type { ImagesForServers } from '../images/service.ts';
 import type { Jobs } from '../jobs/service.ts';
+import type { ComputeQuotas } from '../quotas/compute-quotas.ts';
 import type { VolumesForServers } from '../volumes/service.ts';
 import { beginOr, checkUnlocked, lockedServer, visibleServer } from './access.ts';
 import { actionsOf, insertAction, type ServerAction } from './action-store.ts';
@@ -16,16 +17,17 @@ import { attachKind, attachSaga, detachSaga } from './attach.job.ts';
 import { type Attachments, createAttachments } from './attachments.ts';
 import type { CreateServerOrder, DiskConfig, Server, ServerListQuery } from './contract.ts';
 import { createServerKind, createServerSaga } from './create.job.ts';
-import { beginCreate, type CreatedServers, checkMetadata, type Keypairs, type ServerQuotas } from './create.ts';
+import { beginCreate, type CreatedServers, checkMetadata, type Keypairs } from './create.ts';
 import { deleteServerKind, deleteServerSaga } from './delete.job.ts';
 import { type PowerVerb, powerKind, powerSaga } from './power.job.ts';
 import { createRunningServers } from './running.ts';
 import type { ConfigDriveMaker } from '../../engine/hypervisor/contract.ts';
 import type { MachineFiles } from '../../engine/hypervisor/machine-files.ts';
 import type { TaskName, VmState } from './states.ts';
-import { beginTask, findServer, listServers, setVmState, type ServerUsage, updateServer, usageOf } from './store.ts';
+import { beginTask, findServer, listServers, setVmState, updateServer } from './store.ts';
 
-export type { CreatedServers, Keypairs, ServerQuotas } from './create.ts';
+export type { CreatedServers } from './create.ts';
+export { usageOf as machineUsage } from './store.ts';
 export type { BlockDeviceOrder, CreateServerOrder, Server, ServerDisk } from './contract.ts';
 export type { ServerAction } from './action-store.ts';
 
@@ -66,7 +68,6 @@ export interface ServersService extends Attachments {
   consoleOutput(caller: Caller, id: string, lines: number | undefined): Promise<string>;
   /** The newest first; also of a server that is gone. */
   actions(caller: Caller, id: string): Promise<ServerAction[]>;
-  usage(db: Tx['sql'], projectId: string): Promise<ServerUsage>;
   readonly availabilityZone: string;
   /** At start: the machines that outlived the service. */
   adopt(): Promise<void>;
@@ -77,7 +78,7 @@ export interface ServersDeps {
   readonly jobs: Jobs;
   readonly flavors: FlavorChoice;
   readonly keypairs: Keypairs;
-  readonly quotas: ServerQuotas;
+  readonly quotas: Pick<ComputeQuotas, 'reserve'>;
   readonly images: ImagesForServers;
   readonly volumes: VolumesForServers;
   readonly hypervisor: Hypervisor;
@@ -204,7 +205,6 @@ export function createServersService(deps: ServersDeps): ServersService {
       if (visible.length === 0) throw notFound(`Instance ${id} could not be found.`);
       return visible;
     },
-    usage: usageOf,
     availabilityZone: deps.availabilityZone,
     adopt: () => running.adopt(),
   };

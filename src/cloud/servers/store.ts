@@ -2,6 +2,7 @@
 import { type Kysely, sql } from 'kysely';
 import { type Condition, listSql } from '../database/lists.ts';
 import { json, type Schema, type StringMap } from '../database/service.ts';
+import type { MachineUsage, QuotaOwner } from '../quotas/compute-quotas.ts';
 import { type DiskConfig, type Server, type ServerFlavor, type ServerListQuery, serverColumns } from './contract.ts';
 import { type PowerState, type TaskName, type TaskState, tasks, type VmState } from './states.ts';
 
@@ -57,18 +58,14 @@ export async function serversWithMachines(db: Queries): Promise<Server[]> {
   return rows;
 }
 
-export interface ServerUsage {
-  readonly instances: number;
-  readonly cores: number;
-  readonly ramMib: number;
-}
-
-export async function usageOf(db: Queries, projectId: string): Promise<ServerUsage> {
-  const { rows } = await sql<ServerUsage>`
-    SELECT count(*) AS instances, coalesce(sum((flavor ->> 'vcpus')::integer), 0)::integer AS cores,
-      coalesce(sum((flavor ->> 'ramMib')::integer), 0)::bigint AS "ramMib"
-    FROM servers WHERE project_id = ${projectId}`.execute(db);
-  return rows[0] ?? { instances: 0, cores: 0, ramMib: 0 };
+/** What the servers of a project take, or those of one of its users. */
+export async function usageOf(db: Queries, { projectId, userId }: QuotaOwner): Promise<MachineUsage> {
+  const ofUser = userId === undefined ? sql`true` : sql`user_id = ${userId}`;
+  const { rows } = await sql<MachineUsage>`
+    SELECT count(*) AS instances, coalesce(sum((flavor ->> 'vcpus')::integer), 0)::bigint AS cores,
+      coalesce(sum((flavor ->> 'ramMib')::integer), 0)::bigint AS ram
+    FROM servers WHERE project_id = ${projectId} AND ${ofUser}`.execute(db);
+  return rows[0] ?? { instances: 0, cores: 0, ram: 0 };
 }
 
 export interface NewServer {

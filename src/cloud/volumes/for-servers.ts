@@ -3,6 +3,7 @@ import { badRequest } from '../../lib/errors.ts';
 import { newId } from '../../lib/ids.ts';
 import type { Database, Tx } from '../database/service.ts';
 import type { DisksService } from '../disks/service.ts';
+import { hostName } from '../hosts/contract.ts';
 import type { Placement } from '../hosts/service.ts';
 import { configuredDefaultId } from '../volume-types/service.ts';
 import { lockedVolume } from './access.ts';
@@ -20,7 +21,6 @@ export interface ForServersDeps extends Omit<CreateDeps, 'jobs' | 'disks' | 'sna
   readonly snapshots: SnapshotSources;
   readonly disks: Pick<DisksService, 'hold' | 'release' | 'createDisk' | 'dropDisk' | 'openExport' | 'closeExport'>;
   readonly placement: Pick<Placement, 'takesVolume'>;
-  readonly hostName: string;
 }
 
 export function createVolumesForServers(deps: ForServersDeps): VolumesForServers {
@@ -100,7 +100,7 @@ export function createVolumesForServers(deps: ForServersDeps): VolumesForServers
       const begun = await locked(volumeId, async (tx, volume) => {
         const attachment = await findAttachment(tx.sql, attachmentId);
         if (attachment === undefined) return undefined;
-        return await beginConnect(tx, volume, attachment, { host: deps.hostName, mountpoint, mode: attachment.mode });
+        return await beginConnect(tx, volume, attachment, { host: hostName, mountpoint, mode: attachment.mode });
       });
       if (begun === undefined) throw new Error(`attachment ${attachmentId} was removed`);
       const { readOnly } = begun;
@@ -110,7 +110,7 @@ export function createVolumesForServers(deps: ForServersDeps): VolumesForServers
 
     async complete(attachmentId, mountpoint) {
       await locked(await volumeOf(attachmentId), async (tx, volume) => {
-        await updateAttachment(tx.sql, attachmentId, { hostName: deps.hostName, mountpoint });
+        await updateAttachment(tx.sql, attachmentId, { hostName, mountpoint });
         await completeAttachment(tx, volume, attachmentId);
       });
     },

@@ -115,8 +115,6 @@ export interface VolumesDeps {
   readonly snapshots: SnapshotSources;
   readonly groups: GroupSources;
   readonly availabilityZone: string;
-  /** Of this machine, as attachments name it. */
-  readonly hostName: string;
   readonly log: Log;
 }
 

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { computeParts } from '../../../../test/support/compute-wire.ts';
 import { type TestDatabase, testDatabase } from '../../../../test/support/database.ts';
 import { type Loopback, onLoopback } from '../../../../test/support/loopback.ts';
-import { createFlavors } from '../../../cloud/flavors/service.ts';
 import { createIdentityService } from '../../../cloud/identity/service.ts';
 import { callerOf } from '../../../cloud/identity/token.ts';
 import { systemClock } from '../../../lib/clock.ts';
@@ -17,7 +17,7 @@ beforeAll(async () => {
   const identity = createIdentityService({ database: test.database, clock: systemClock });
   await identity.bootstrapIdentity({ adminPassword: 'secret' });
   server = await onLoopback((app) => {
-    app.register(computeFront, { prefix: '/compute', identity, flavors: createFlavors({ database: test.database }), publicUrl: undefined });
+    app.register(computeFront, { prefix: '/compute', identity, ...computeParts(test.database), publicUrl: undefined });
   });
   const scope = { kind: 'project', project: { name: 'admin', domain: { name: 'Default' } } } as const;
   const proof = { method: 'password', user: { name: 'admin', domain: { name: 'Default' } }, password: 'secret' } as const;
@@ -49,6 +49,10 @@ describe('discovery', () => {
 });
 
 describe('the frame of Compute', () => {
+  it('answers nobody without a token', async () => {
+    expect((await server.call('GET', '/compute/v2.1/servers')).status).toBe(401);
+  });
+
   it('answers with both headers of the version, also when it refuses', async () => {
     for (const [path, status] of [
       ['/servers', 200],
@@ -84,20 +88,5 @@ describe('the frame of Compute', () => {
       400,
       `Malformed request URL: URL's project_id '0123' doesn't match Context's project_id '${projectId}'`,
     ]);
-  });
-});
-
-describe('compute in a cloud without machines', () => {
-  it('has no servers, and quotas of zero', async () => {
-    const get = async (path: string) => (await server.call('GET', `/compute/v2.1${path}`, { token })).json;
-    expect(await get('/servers/detail')).toEqual({ servers: [] });
-    expect((await get('/os-quota-sets/some-project')).quota_set).toMatchObject({ id: 'some-project', instances: 0, cores: 0 });
-    expect((await get('/limits')).limits.absolute).toMatchObject({ maxTotalInstances: 0, totalInstancesUsed: 0 });
-  });
-
-  it('refuses quotas for machines, and strangers', async () => {
-    const put = await server.call('PUT', '/compute/v2.1/os-quota-sets/p', { token, body: { quota_set: { cores: 4 } } });
-    expect(put.status).toBe(403);
-    expect((await server.call('GET', '/compute/v2.1/servers')).status).toBe(401);
   });
 });
