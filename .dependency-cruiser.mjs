@@ -44,6 +44,7 @@ const engineNeighbours = {
   stores: [],
   space: [],
   volumes: ['disk', 'confinement'],
+  hypervisor: ['confinement'],
   'image-intake': ['disk', 'confinement'],
   repository: ['stores'],
   transfer: ['disk', 'repository', 'stores'],

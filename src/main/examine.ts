@@ -4,6 +4,7 @@ import { createServer } from 'node:net';
 import { userInfo } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
 import { createConfinement } from '../engine/confinement/run-confined.ts';
+import { probeAcceleration } from '../engine/hypervisor/acceleration.ts';
 import type { CliInvocation } from '../fronts/cli/command.ts';
 import type { Finding } from '../fronts/cli/doctor.ts';
 import { usageError } from '../fronts/cli/exit-codes.ts';
@@ -23,6 +24,7 @@ export async function examine(invocation: CliInvocation): Promise<readonly Findi
     nodeFinding(),
     ...toolFindings(invocation.environment),
     await confinementFinding(config),
+    await accelerationFinding(),
     postgresFinding(config),
     stateDirFinding(config),
     spaceFinding(config),
@@ -88,6 +90,19 @@ async function confinementFinding(config: Config): Promise<Finding> {
   if (obstacle === undefined) return { check, ok: true, detail: 'bubblewrap works' };
   if (config.allowUnconfined) return { check, ok: true, detail: `none, as STILLPOINT_ALLOW_UNCONFINED allows: ${obstacle}` };
   return { check, ok: false, detail: 'tools that read untrusted images cannot be confined', fix: obstacle };
+}
+
+/** Machines run without it, so nothing is wrong when there is none; but people should know, and what to do. */
+async function accelerationFinding(): Promise<Finding> {
+  const check = 'acceleration';
+  const found = await probeAcceleration();
+  if (found.kind === 'kvm') return { check, ok: true, detail: 'KVM' };
+  const remedy = {
+    missing: 'enable virtualisation in the firmware, or nested virtualisation for this machine, and load kvm_intel or kvm_amd',
+    forbidden: 'add the user of the service to the group kvm',
+    broken: 'see docs/operations/machines.md',
+  }[found.obstacle];
+  return { check, ok: true, detail: `none, machines are emulated (TCG) and slow: ${found.reason}; to change that, ${remedy}` };
 }
 
 function postgresFinding({ databaseUrl }: Config): Finding {

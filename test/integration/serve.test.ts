@@ -96,6 +96,8 @@ it('is found healthy by the doctor, who notices when a tool is gone', async () =
   const healthy = await run(process.execPath, [cli, 'doctor', '-f', 'json'], environment);
   expect(JSON.parse(healthy.stdout).filter((finding: { ok: boolean }) => !finding.ok)).toEqual([]);
   expect(healthy.code).toBe(0);
+  const { detail } = JSON.parse(healthy.stdout).find(({ check }: { check: string }) => check === 'acceleration');
+  expect(detail).toMatch(/^(?:KVM$|none, machines are emulated \(TCG\) and slow: .+; to change that, .+)/);
   const ill = await run(process.execPath, [cli, 'doctor'], { ...environment, PATH: '/nowhere' });
   expect(ill.code).toBe(1);
   expect(ill.stdout).toMatch(/^MISSING {2}qemu-img +not found/m);
