@@ -4,9 +4,9 @@ import { rename } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import type { ImageFiles } from '../../engine/image-intake/files.ts';
+import { syncFile, syncFolder } from '../../lib/durable-files.ts';
 import { badRequest } from '../../lib/errors.ts';
 import { isUuid } from '../../lib/ids.ts';
-import { syncFile, syncFolder } from '../../lib/durable-files.ts';
 import type { Database, Tx } from '../database/service.ts';
 import type { Caller } from '../identity/caller.ts';
 import { isVisible } from './access.ts';
@@ -30,7 +30,8 @@ export function createImagesForServers({ database, files }: { database: Database
     },
     async copyTo(imageId, path) {
       const image = await findImage(database.sql, imageId);
-      if (image?.sizeBytes === undefined || image.sizeBytes === null || image.sizeBytes === 0) throw new Error(`image ${imageId} has no data`);
+      if (image?.sizeBytes === undefined || image.sizeBytes === null || image.sizeBytes === 0)
+        throw new Error(`image ${imageId} has no data`);
       const partPath = `${path}.part`;
       await pipeline(await files.read(imageId, { start: 0, end: image.sizeBytes - 1 }), createWriteStream(partPath, { mode: 0o600 }));
       await syncFile(partPath);

@@ -23,10 +23,10 @@ import type { TransitionName } from './states.ts';
 import { changeStatus, deleteImage, findImage, insertImage, lockImage, saveImage } from './store.ts';
 import { createImageBytes, type ImageDownload, type UploadBody } from './upload.ts';
 
-export type { ImageImports, ImageTask, ImportMethod, ImportOrder } from './imports.ts';
-export type { ImageMember, ImageMembers } from './members.ts';
 export type { ImagesForServers } from './for-servers.ts';
 export type { Image } from './image.ts';
+export type { ImageImports, ImageTask, ImportMethod, ImportOrder } from './imports.ts';
+export type { ImageMember, ImageMembers } from './members.ts';
 
 export interface ImagesService {
   readonly members: ImageMembers;

@@ -27,7 +27,8 @@ export async function lockedServer(tx: Tx, caller: Caller, id: string, action: A
 
 /** A lock keeps out everybody but administrators. */
 export function checkUnlocked(caller: Caller, server: Server): void {
-  if (server.isLocked && !isAllowed(caller, 'machine:override_lock', { projectId: null })) throw conflict(`Instance ${server.id} is locked`);
+  if (server.isLocked && !isAllowed(caller, 'machine:override_lock', { projectId: null }))
+    throw conflict(`Instance ${server.id} is locked`);
 }
 
 /** `verb`: as the request calls it. */

@@ -53,7 +53,13 @@ export function createAttachments({ database, jobs, volumes }: AttachmentsDeps):
     return server;
   }
 
-  async function begin(tx: Tx, caller: Caller, server: Server, kind: string, disk: Pick<ServerDisk, 'volumeId' | 'attachmentId'>): Promise<void> {
+  async function begin(
+    tx: Tx,
+    caller: Caller,
+    server: Server,
+    kind: string,
+    disk: Pick<ServerDisk, 'volumeId' | 'attachmentId'>,
+  ): Promise<void> {
     const { requestId, userId } = caller;
     const { id: serverId, projectId } = server;
     const { volumeId, attachmentId } = disk;
@@ -68,8 +74,7 @@ export function createAttachments({ database, jobs, volumes }: AttachmentsDeps):
       const server = await visibleServer(database, caller, serverId, 'machine:get');
       return server.disks.filter(({ isLocal }) => !isLocal);
     },
-    attachment: async (caller, serverId, volumeId) =>
-      visibleDisk(await visibleServer(database, caller, serverId, 'machine:get'), volumeId),
+    attachment: async (caller, serverId, volumeId) => visibleDisk(await visibleServer(database, caller, serverId, 'machine:get'), volumeId),
     attach: (caller, serverId, order) =>
       database.transact(async (tx) => {
         const server = await changing(tx, caller, serverId, 'attach_volume');

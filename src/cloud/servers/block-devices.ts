@@ -13,7 +13,8 @@ export interface DiskWish extends BlockDeviceOrder {
 /** From `vda` on; a machine has no slots for more. */
 export const devices: readonly string[] = Array.from('abcdefghijklmnopqrstuvwxyz', (letter) => `vd${letter}`);
 
-const gapMessage = 'Block Device Mapping is Invalid: Boot sequence for the instance and image/block device mapping combination is not valid.';
+const gapMessage =
+  'Block Device Mapping is Invalid: Boot sequence for the instance and image/block device mapping combination is not valid.';
 
 /** `imageRef` null: it boots from one of the devices. */
 export function planDisks(imageRef: string | null, orders: readonly BlockDeviceOrder[], flavor: ServerFlavor): DiskWish[] {
@@ -52,8 +53,10 @@ function checkOne({ source, destination, id, sizeGib }: BlockDeviceOrder): void 
   if (source !== 'blank' && id === null) throw invalid(`Missing device UUID.`);
   if ((source === 'volume' || source === 'snapshot') && destination === 'local')
     throw invalid(`Mapping ${source} to local is not supported.`);
-  if (source === 'blank' && destination === 'volume' && sizeGib === null) throw invalid(`Blank volumes (source: 'blank', dest: 'volume') need to have non-zero size`);
-  if (source === 'image' && destination === 'volume' && sizeGib === null) throw invalid(`Images with destination_type 'volume' need to have a non-zero size specified`);
+  if (source === 'blank' && destination === 'volume' && sizeGib === null)
+    throw invalid(`Blank volumes (source: 'blank', dest: 'volume') need to have non-zero size`);
+  if (source === 'image' && destination === 'volume' && sizeGib === null)
+    throw invalid(`Images with destination_type 'volume' need to have a non-zero size specified`);
   if (source === 'blank' && destination === 'local' && sizeGib === null) throw invalid(`Blank disks need to have a size.`);
 }
 

@@ -131,8 +131,6 @@ export interface CreateServerOrder {
   readonly keyName: string | null;
   /** Base64. */
   readonly userData: string | null;
-  readonly wantsConfigDrive: boolean;
-  readonly adminPassword: string;
   readonly metadata: StringMap;
   readonly tags: readonly string[];
   readonly diskConfig: DiskConfig;

@@ -106,7 +106,10 @@ export function createServerSaga(deps: CreateJobDeps): SagaDefinition<CreateServ
 
   async function settle({ input }: Context, failure: SagaFailure): Promise<void> {
     const { serverId } = input;
-    const fault = { code: 500, message: failure.isRefusal === true ? failure.message : `The server could not be started: ${failure.message}` };
+    const fault = {
+      code: 500,
+      message: failure.isRefusal === true ? failure.message : `The server could not be started: ${failure.message}`,
+    };
     await endTask(database.sql, serverId, own, { vmState: 'error', powerState: powerStates.none, fault });
     await finishAction(database.sql, serverId, input.requestId, failure.message);
   }
@@ -131,4 +134,3 @@ export function createServerSaga(deps: CreateJobDeps): SagaDefinition<CreateServ
     settle,
   };
 }
-

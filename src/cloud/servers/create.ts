@@ -154,13 +154,13 @@ async function promise(deps: CreateDeps, tx: Tx, caller: Caller, serverId: strin
       if (error instanceof ProductError) throw badRequest(`Block Device Mapping is Invalid: failed to get volume ${wish.id}.`);
       throw error;
     });
-    if (bootIndex === 0 && !volume.bootable)
-      throw badRequest(`Block Device ${volume.id} is not bootable.`);
+    if (bootIndex === 0 && !volume.bootable) throw badRequest(`Block Device ${volume.id} is not bootable.`);
     const attachmentId = await deps.volumes.reserve(tx, caller, { volumeId: volume.id, serverId });
     await row(volume.id, attachmentId);
     return { planned: null, volumeId: volume.id, attachmentId };
   }
-  const planned = wish.destination === 'local' ? await planLocal(deps, tx, caller, serverId, wish) : await planVolume(deps, tx, caller, wish);
+  const planned =
+    wish.destination === 'local' ? await planLocal(deps, tx, caller, serverId, wish) : await planVolume(deps, tx, caller, wish);
   const attachmentId = newId();
   await row(planned.volumeId, attachmentId);
   return { planned, volumeId: planned.volumeId, attachmentId };

@@ -32,7 +32,12 @@ export async function beginLeaving(db: Queries, serverId: string, volumeId: stri
 
 /** The guest does not let go of it. */
 export async function keepDisk(db: Queries, serverId: string, volumeId: string): Promise<void> {
-  await db.updateTable('server_disks').set({ is_leaving: false }).where('server_id', '=', serverId).where('volume_id', '=', volumeId).execute();
+  await db
+    .updateTable('server_disks')
+    .set({ is_leaving: false })
+    .where('server_id', '=', serverId)
+    .where('volume_id', '=', volumeId)
+    .execute();
 }
 
 export async function changeDeletion(db: Queries, serverId: string, volumeId: string, deleteOnTermination: boolean): Promise<void> {

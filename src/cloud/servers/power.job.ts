@@ -9,8 +9,9 @@
  * Half-way: asking twice is asking once, and a new machine has an id that was chosen in the request. There is nothing to undo: a server whose start or
  * restart failed is stopped, with the reason, and may be started again.
  */
-import { MachineError } from '../../engine/hypervisor/contract.ts';
+
 import type { Hypervisor } from '../../engine/hypervisor/contract.ts';
+import { MachineError } from '../../engine/hypervisor/contract.ts';
 import type { Database } from '../database/service.ts';
 import type { SagaDefinition, SagaFailure, StepContext } from '../jobs/saga.ts';
 import { finishAction } from './action-store.ts';

@@ -1,15 +1,17 @@
 /** Servers: the use cases. What a machine does is a saga; how machines come and go is in `running.ts`. */
-import type { Hypervisor } from '../../engine/hypervisor/contract.ts';
+import type { ConfigDriveMaker, Hypervisor } from '../../engine/hypervisor/contract.ts';
+import type { MachineFiles } from '../../engine/hypervisor/machine-files.ts';
 import { badRequest, conflict, notFound } from '../../lib/errors.ts';
 import { isUuid, newId } from '../../lib/ids.ts';
 import type { Log } from '../../lib/log.ts';
+import { changedPairs, type PairsChange } from '../../lib/pairs.ts';
 import type { Database, StringMap, Tx } from '../database/service.ts';
 import type { FlavorChoice } from '../flavors/service.ts';
 import type { Caller } from '../identity/caller.ts';
 import { authorise, canSee, projectOfList } from '../identity/policy.ts';
 import type { ImagesForServers } from '../images/service.ts';
 import type { Jobs } from '../jobs/service.ts';
-import type { ComputeQuotas } from '../quotas/compute-quotas.ts';
+import type { ComputeQuotas, MachineUsageSource } from '../quotas/compute-quotas.ts';
 import type { VolumesForServers } from '../volumes/service.ts';
 import { beginOr, checkUnlocked, lockedServer, visibleServer } from './access.ts';
 import { actionsOf, insertAction, type ServerAction } from './action-store.ts';
@@ -21,15 +23,12 @@ import { beginCreate, type CreatedServers, checkMetadata, type Keypairs } from '
 import { deleteServerKind, deleteServerSaga } from './delete.job.ts';
 import { type PowerVerb, powerKind, powerSaga } from './power.job.ts';
 import { createRunningServers } from './running.ts';
-import type { ConfigDriveMaker } from '../../engine/hypervisor/contract.ts';
-import type { MachineFiles } from '../../engine/hypervisor/machine-files.ts';
 import type { TaskName, VmState } from './states.ts';
-import { beginTask, findServer, listServers, setVmState, updateServer } from './store.ts';
+import { beginTask, findServer, listServers, setVmState, updateServer, usageOf } from './store.ts';
 
-export type { CreatedServers } from './create.ts';
-export { usageOf as machineUsage } from './store.ts';
-export type { BlockDeviceOrder, CreateServerOrder, Server, ServerDisk } from './contract.ts';
 export type { ServerAction } from './action-store.ts';
+export type { BlockDeviceOrder, CreateServerOrder, Server, ServerDisk } from './contract.ts';
+export type { CreatedServers } from './create.ts';
 
 export interface ServerQuery extends Omit<ServerListQuery, 'projectId' | 'markerId'> {
   readonly allProjects: boolean;
@@ -43,17 +42,13 @@ export interface ServerUpdate {
   readonly diskConfig?: DiskConfig;
 }
 
-export type MetadataChange =
-  | { readonly kind: 'replace' | 'merge'; readonly pairs: StringMap }
-  | { readonly kind: 'remove'; readonly key: string };
-
 export interface ServersService extends Attachments {
   list(caller: Caller, query: ServerQuery): Promise<Server[]>;
   get(caller: Caller, id: string): Promise<Server>;
   create(caller: Caller, order: CreateServerOrder): Promise<CreatedServers>;
   update(caller: Caller, id: string, changes: ServerUpdate): Promise<Server>;
   /** Returns the metadata as it is afterwards. */
-  changeMetadata(caller: Caller, id: string, change: MetadataChange): Promise<StringMap>;
+  changeMetadata(caller: Caller, id: string, change: PairsChange): Promise<StringMap>;
   changeTags(caller: Caller, id: string, change: (tags: readonly string[]) => readonly string[]): Promise<readonly string[]>;
   delete(caller: Caller, id: string): Promise<void>;
   start(caller: Caller, id: string): Promise<void>;
@@ -102,7 +97,11 @@ export function createServersService(deps: ServersDeps): ServersService {
   jobs.define(detachSaga({ database, hypervisor, volumes, running }));
 
   /** `asked`: as the request calls it; `action`: as lists of what was asked call it. */
-  async function begin(caller: Caller, id: string, order: { task: TaskName; verb: PowerVerb; asked: string; action: string }): Promise<void> {
+  async function begin(
+    caller: Caller,
+    id: string,
+    order: { task: TaskName; verb: PowerVerb; asked: string; action: string },
+  ): Promise<void> {
     await database.transact(async (tx) => {
       const server = await lockedServer(tx, caller, id, 'machine:control');
       checkUnlocked(caller, server);
@@ -144,7 +143,7 @@ export function createServersService(deps: ServersDeps): ServersService {
     async changeMetadata(caller, id, asked) {
       const { metadata } = await change(caller, id, async (tx, server) => {
         checkUnlocked(caller, server);
-        const changed = changedMetadata(server.metadata, asked);
+        const changed = changedPairs(server.metadata, asked);
         checkMetadata(changed);
         await updateServer(tx.sql, id, { metadata: changed });
       });
@@ -210,15 +209,5 @@ export function createServersService(deps: ServersDeps): ServersService {
   };
 }
 
-function changedMetadata(before: StringMap, change: MetadataChange): StringMap {
-  switch (change.kind) {
-    case 'replace':
-      return change.pairs;
-    case 'merge':
-      return { ...before, ...change.pairs };
-    case 'remove': {
-      if (!Object.hasOwn(before, change.key)) throw notFound('Metadata item was not found');
-      return Object.fromEntries(Object.entries(before).filter(([key]) => key !== change.key));
-    }
-  }
-}
+/** What quotas ask of servers. */
+export const machineUsage: MachineUsageSource = { usageOf };

@@ -206,11 +206,7 @@ export async function settleStopped(db: Queries, id: string, changes: ServerChan
 
 /** An administrator's word. */
 export async function setVmState(db: Queries, id: string, vmState: VmState): Promise<void> {
-  await db
-    .updateTable('servers')
-    .set({ vm_state: vmState, task_state: null, updated_at: now })
-    .where('id', '=', id)
-    .execute();
+  await db.updateTable('servers').set({ vm_state: vmState, task_state: null, updated_at: now }).where('id', '=', id).execute();
 }
 
 export async function deleteServer(db: Queries, id: string): Promise<void> {

@@ -51,12 +51,7 @@ export async function beginCreate(deps: CreateDeps, tx: Tx, caller: Caller, orde
 }
 
 /** The row, its quota, and the hold on what the volume starts from. What is left to do makes its disk. */
-export async function planCreate(
-  deps: Omit<CreateDeps, 'jobs'>,
-  tx: Tx,
-  caller: Caller,
-  order: CreateVolumeOrder,
-): Promise<CreateInput> {
+export async function planCreate(deps: Omit<CreateDeps, 'jobs'>, tx: Tx, caller: Caller, order: CreateVolumeOrder): Promise<CreateInput> {
   const projectId = projectOf(caller);
   authorise(caller, 'volume:create', { projectId });
   const availabilityZone = checkedZone(order.availabilityZone, deps.availabilityZone);
@@ -138,7 +133,13 @@ function requiredSize(sizeGib: number | null): number {
   );
 }
 
-async function originFromSnapshot(deps: Pick<CreateDeps, 'snapshots'>, tx: Tx, caller: Caller, order: CreateVolumeOrder, id: string): Promise<Origin> {
+async function originFromSnapshot(
+  deps: Pick<CreateDeps, 'snapshots'>,
+  tx: Tx,
+  caller: Caller,
+  order: CreateVolumeOrder,
+  id: string,
+): Promise<Origin> {
   // Whoever has the snapshot may use it, also when the volume was given away without it.
   const volume = (await lockVolume(tx.sql, await deps.snapshots.volumeOf(tx, caller, id))) as Volume;
   const snapshot = await deps.snapshots.sourceFor(tx, caller, id);
@@ -175,7 +176,13 @@ const inherited = (volume: { bootable: boolean; imageMetadata: StringMap; volume
   volumeType: volume.volumeType.id,
 });
 
-async function originFromImage(deps: Pick<CreateDeps, 'images'>, tx: Tx, caller: Caller, order: CreateVolumeOrder, id: string): Promise<Origin> {
+async function originFromImage(
+  deps: Pick<CreateDeps, 'images'>,
+  tx: Tx,
+  caller: Caller,
+  order: CreateVolumeOrder,
+  id: string,
+): Promise<Origin> {
   const image = await deps.images.sourceFor(tx, caller, id);
   const sizeGib = requiredSize(order.sizeGib);
   checkImageFits(image, sizeGib);

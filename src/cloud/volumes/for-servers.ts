@@ -92,8 +92,7 @@ export function createVolumesForServers(deps: ForServersDeps): VolumesForServers
       });
     },
 
-    reserve: (tx, caller, { volumeId, serverId }) =>
-      reserve(tx, caller, { volumeId, instanceId: serverId, mode: null, connector: null }),
+    reserve: (tx, caller, { volumeId, serverId }) => reserve(tx, caller, { volumeId, instanceId: serverId, mode: null, connector: null }),
 
     async connect(attachmentId, mountpoint) {
       const volumeId = await volumeOf(attachmentId);

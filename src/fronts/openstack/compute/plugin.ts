@@ -13,6 +13,8 @@ import { registerFlavorRoutes } from './flavors.ts';
 import { registerLimitRoutes } from './limits.ts';
 import { negotiate } from './microversions.ts';
 import { registerQuotaRoutes } from './quota-sets.ts';
+import { registerServerActions } from './server-actions.ts';
+import { registerServerVolumes } from './server-volumes.ts';
 import { registerServerRoutes } from './servers.ts';
 import { versionChoices, versionDocument, versionList } from './versions.ts';
 
@@ -47,6 +49,8 @@ const guardedRoutes =
     acceptJson(app, { contentTypes: ['application/json'], brokenMessage: 'Malformed request body' });
     const groups: readonly ((app: FastifyInstance, front: ComputeFront) => void)[] = [
       registerServerRoutes,
+      registerServerActions,
+      registerServerVolumes,
       registerFlavorRoutes,
       registerFlavorExtraSpecRoutes,
       registerFlavorAccessRoutes,
