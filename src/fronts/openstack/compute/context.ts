@@ -1,5 +1,6 @@
 import type { FlavorsService } from '../../../cloud/flavors/service.ts';
-import type { ComputeQuotas } from '../../../cloud/quotas/compute-quotas.ts';
+import type { KeypairsService } from '../../../cloud/keypairs/service.ts';
+import type { ComputeQuotas } from '../../../cloud/quotas/contract.ts';
 import type { TokenValidator } from '../shared/authentication.ts';
 
 /** What the routes of Compute work with. */
@@ -7,5 +8,6 @@ export interface ComputeFront {
   readonly identity: TokenValidator;
   readonly computeQuotas: ComputeQuotas;
   readonly flavors: FlavorsService;
+  readonly keypairs: KeypairsService;
   readonly publicUrl: string | undefined;
 }
