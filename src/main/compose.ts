@@ -16,6 +16,7 @@ import { defaultImageLimits } from '../cloud/images/deps.ts';
 import { createVolumeImages } from '../cloud/images/from-volume.ts';
 import { createImagesService } from '../cloud/images/service.ts';
 import { openJobs } from '../cloud/jobs/service.ts';
+import { createKeypairs } from '../cloud/keypairs/service.ts';
 import { createMessages, tellingUsers } from '../cloud/messages/service.ts';
 import { createComputeQuotas } from '../cloud/quotas/compute-quotas.ts';
 import { createImageLimitQuotas } from '../cloud/quotas/image-limits.ts';
@@ -156,6 +157,7 @@ export async function composeCloud({ config, paths, database, connection, ballas
     computeQuotas,
     hosts,
     flavors: createFlavors({ database }),
+    keypairs: createKeypairs({ database, quotas: computeQuotas, clock }),
     volumeTypes,
     messages: createMessages({ database }),
     volumes,

@@ -146,7 +146,9 @@ async function makeMachineThings(): Promise<RealIds> {
   const flavor = { name: `hostile-${Math.random()}`, ram: 64, vcpus: 1, disk: 1 };
   const { status, body } = await api.raw('POST', '/compute/v2.1/flavors', { flavor });
   if (status !== 200) throw new Error(`flavors: ${status} ${JSON.stringify(body)}`);
-  return { flavors: [body.flavor.id], 'os-extra_specs': ['key'] };
+  const keypair = { name: `hostile-${Math.random().toString(36).slice(2)}` };
+  await api.raw('POST', '/compute/v2.1/os-keypairs', { keypair });
+  return { flavors: [body.flavor.id], 'os-extra_specs': ['key'], 'os-keypairs': [keypair.name] };
 }
 
 async function identity(collection: string, noun: string, extra: object = {}): Promise<Answer> {

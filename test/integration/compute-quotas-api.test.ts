@@ -1,6 +1,7 @@
 /** Quotas and limits of Compute over their wire, and what servers reserve of them. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { createComputeQuotas, type MachineUsage } from '../../src/cloud/quotas/compute-quotas.ts';
+import { createComputeQuotas } from '../../src/cloud/quotas/compute-quotas.ts';
+import type { MachineUsage } from '../../src/cloud/quotas/contract.ts';
 import { type ComputeWire, faultOf, startComputeWire } from '../support/compute-wire.ts';
 import type { Person } from '../support/people.ts';
 

@@ -2,6 +2,7 @@ import type { Maker } from './things.ts';
 import { newName, type World } from './world.ts';
 
 const v21 = '/compute/v2.1';
+const publicKey = 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKmvJRJcEwmD3NgHMpJ7RM9uiw9hQdm1i58nDgZ+9Uo7';
 
 async function flavorOf({ must, sessions: { admin } }: World, facts: object): Promise<string> {
   const order = { name: newName('flavor'), ram: 64, vcpus: 1, disk: 1, ...facts };
@@ -20,5 +21,10 @@ export const computeThings: Readonly<Record<string, Maker>> = {
     const id = await flavorOf(world, { 'os-flavor-access:is_public': false });
     await must(sessions.admin, 'POST', `${v21}/flavors/${id}/action`, { addTenantAccess: { tenant: sessions.member.projectId } });
     return id;
+  },
+  /** Of the member, by its name. */
+  async keypair({ must, sessions: { member } }) {
+    return (await must(member, 'POST', `${v21}/os-keypairs`, { keypair: { name: newName('keypair'), public_key: publicKey } })).keypair
+      .name;
   },
 };

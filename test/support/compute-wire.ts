@@ -3,7 +3,9 @@ import fastify from 'fastify';
 import type { Database } from '../../src/cloud/database/service.ts';
 import { createFlavors } from '../../src/cloud/flavors/service.ts';
 import { createIdentityService } from '../../src/cloud/identity/service.ts';
-import { createComputeQuotas, type MachineUsageSource } from '../../src/cloud/quotas/compute-quotas.ts';
+import { createKeypairs } from '../../src/cloud/keypairs/service.ts';
+import { createComputeQuotas } from '../../src/cloud/quotas/compute-quotas.ts';
+import type { MachineUsageSource } from '../../src/cloud/quotas/contract.ts';
 import { computeFront } from '../../src/fronts/openstack/compute/plugin.ts';
 import { identityFront } from '../../src/fronts/openstack/identity/plugin.ts';
 import { systemClock } from '../../src/lib/clock.ts';
@@ -39,7 +41,7 @@ const noMachines: MachineUsageSource = { usageOf: async () => ({ instances: 0, c
 /** What Compute's front works with, but for who asks. */
 export function computeParts(database: Database, { machines = noMachines }: ComputeWireOptions = {}) {
   const computeQuotas = createComputeQuotas({ database, machines });
-  return { computeQuotas, flavors: createFlavors({ database }) };
+  return { computeQuotas, flavors: createFlavors({ database }), keypairs: createKeypairs({ database, quotas: computeQuotas }) };
 }
 
 export async function startComputeWire(options: ComputeWireOptions = {}): Promise<ComputeWire> {

@@ -197,6 +197,7 @@ const fields = [
   'instances',
   'cores',
   'key_pairs',
+  'public_key',
   'networks',
 ] as const;
 const envelopes = [
@@ -243,6 +244,7 @@ const envelopes = [
   'consumer',
   'config',
   'flavor',
+  'keypair',
   'addTenantAccess',
   'removeTenantAccess',
 ];

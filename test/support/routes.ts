@@ -36,6 +36,7 @@ export const cloudWithNothing = {
   computeQuotas: nothing,
   hosts: nothing,
   flavors: nothing,
+  keypairs: nothing,
   volumeTypes: nothing,
   messages: nothing,
   volumes: nothing,

@@ -4,8 +4,7 @@
  */
 import type { Kysely } from 'kysely';
 import type { Schema } from '../database/schema.ts';
-import type { Database, Tx } from '../database/service.ts';
-import type { Caller } from '../identity/caller.ts';
+import type { Database } from '../database/service.ts';
 import { authorise } from '../identity/policy.ts';
 import { projectExists } from '../identity/project-exists.ts';
 import {
@@ -19,47 +18,11 @@ import {
   type Shortage,
   tooManyInstances,
 } from './compute-keys.ts';
+import type { ComputeQuotas, MachineUsageSource, QuotaOwner } from './contract.ts';
 import { type QuotaLimits, type QuotaUse, unlimited } from './keys.ts';
 import { countServerGroups, deleteLimits, lockProject, readLimitsOver, writeLimits } from './store.ts';
 
-export type { ComputeLimits, MachineUsage } from './compute-keys.ts';
-
 type Queries = Kysely<Schema>;
-
-/** Whose limits: those of a project, or of one user in it. */
-export interface QuotaOwner {
-  readonly projectId: string;
-  readonly userId?: string | undefined;
-}
-
-/** What the servers of a project use up, or those of one user in it. */
-export interface MachineUsageSource {
-  usageOf(db: Queries, owner: QuotaOwner): Promise<MachineUsage>;
-}
-
-export interface ComputeQuotas {
-  /**
-   * Throws Compute's 403 when the project, or the user, cannot have this much more. Call it in the transaction that writes the servers' rows,
-   * and before it writes them.
-   */
-  reserve(tx: Tx, owner: Required<QuotaOwner>, wanted: MachineUsage): Promise<void>;
-  /** Nobody else makes something that is counted by itself (a key, a group) for this owner until the transaction ends. */
-  lock(tx: Tx, owner: QuotaOwner): Promise<ComputeLimits>;
-  /** What holds for whoever is limited, whoever asks. */
-  effective(db: Queries, owner: QuotaOwner): Promise<ComputeLimits>;
-
-  limitsOf(caller: Caller, owner: QuotaOwner): Promise<ComputeLimits>;
-  usageOf(caller: Caller, owner: QuotaOwner): Promise<Readonly<Record<ComputeLimitKey, QuotaUse>>>;
-  /** All or nothing. Refuses limits below what is in use, and for a user above those of the project, unless forced. Returns all limits. */
-  setLimits(caller: Caller, owner: QuotaOwner, limits: QuotaLimits, options: { readonly force: boolean }): Promise<ComputeLimits>;
-  /** Back to what those have for whom nothing is set. */
-  resetLimits(caller: Caller, owner: QuotaOwner): Promise<void>;
-  /** What projects without limits of their own have. */
-  defaults(caller: Caller, projectId: string): Promise<ComputeLimits>;
-  /** Of a class of projects. `default` are the defaults; others are kept for operators' own use. */
-  classLimits(caller: Caller, name: string): Promise<ComputeLimits>;
-  setClassLimits(caller: Caller, name: string, limits: QuotaLimits): Promise<ComputeLimits>;
-}
 
 const classRow = (name: string): string => `compute-class:${name}`;
 const defaultsRow = classRow('default');
@@ -88,9 +51,10 @@ export function createComputeQuotas(deps: { readonly database: Database; readonl
 
   return {
     effective,
-    async lock(tx, owner) {
-      await lockProject(tx, rowOf(owner));
-      return await effective(tx.sql, owner);
+    async hasRoomFor(tx, key, owner, { countedIn, count }) {
+      await lockProject(tx, `${key}:${countedIn}`);
+      const limit = (await effective(tx.sql, owner))[key];
+      return limit === unlimited || (await count()) < limit;
     },
     async reserve(tx, { projectId, userId }, wanted) {
       await lockProject(tx, projectRow(projectId));

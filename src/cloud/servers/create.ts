@@ -7,7 +7,7 @@ import type { Caller } from '../identity/caller.ts';
 import { authorise } from '../identity/policy.ts';
 import type { Image, ImagesForServers } from '../images/service.ts';
 import type { Jobs } from '../jobs/service.ts';
-import type { ComputeQuotas } from '../quotas/compute-quotas.ts';
+import type { ComputeQuotas } from '../quotas/contract.ts';
 import type { CreateVolumeOrder, PlannedDisk, VolumesForServers } from '../volumes/service.ts';
 import { insertAction } from './action-store.ts';
 import { type DiskWish, planDisks } from './block-devices.ts';

@@ -11,7 +11,7 @@ import type { Caller } from '../identity/caller.ts';
 import { authorise, canSee, projectOfList } from '../identity/policy.ts';
 import type { ImagesForServers } from '../images/service.ts';
 import type { Jobs } from '../jobs/service.ts';
-import type { ComputeQuotas, MachineUsageSource } from '../quotas/compute-quotas.ts';
+import type { ComputeQuotas, MachineUsageSource } from '../quotas/contract.ts';
 import type { VolumesForServers } from '../volumes/service.ts';
 import { beginOr, checkUnlocked, lockedServer, visibleServer } from './access.ts';
 import { actionsOf, insertAction, type ServerAction } from './action-store.ts';

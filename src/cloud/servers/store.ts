@@ -2,7 +2,7 @@
 import { type Kysely, sql } from 'kysely';
 import { type Condition, listSql } from '../database/lists.ts';
 import { json, type Schema, type StringMap } from '../database/service.ts';
-import type { MachineUsage, QuotaOwner } from '../quotas/compute-quotas.ts';
+import type { MachineUsage, QuotaOwner } from '../quotas/contract.ts';
 import { type DiskConfig, type Server, type ServerFlavor, type ServerListQuery, serverColumns } from './contract.ts';
 import { type PowerState, type TaskName, type TaskState, tasks, type VmState } from './states.ts';
 

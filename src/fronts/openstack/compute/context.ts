@@ -1,6 +1,9 @@
 import type { FlavorsService } from '../../../cloud/flavors/service.ts';
-import type { ComputeQuotas } from '../../../cloud/quotas/compute-quotas.ts';
+
+import type { KeypairsService } from '../../../cloud/keypairs/service.ts';
+import type { ComputeQuotas } from '../../../cloud/quotas/contract.ts';
 import type { ServersService } from '../../../cloud/servers/service.ts';
+
 import type { TokenValidator } from '../shared/authentication.ts';
 
 /** What the routes of Compute work with. */
@@ -9,5 +12,6 @@ export interface ComputeFront {
   readonly identity: TokenValidator;
   readonly computeQuotas: ComputeQuotas;
   readonly flavors: FlavorsService;
+  readonly keypairs: KeypairsService;
   readonly publicUrl: string | undefined;
 }

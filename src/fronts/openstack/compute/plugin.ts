@@ -10,6 +10,7 @@ import type { ComputeFront } from './context.ts';
 import { registerFlavorAccessRoutes } from './flavor-access.ts';
 import { registerFlavorExtraSpecRoutes } from './flavor-extra-specs.ts';
 import { registerFlavorRoutes } from './flavors.ts';
+import { registerKeypairRoutes } from './keypairs.ts';
 import { registerLimitRoutes } from './limits.ts';
 import { negotiate } from './microversions.ts';
 import { registerQuotaRoutes } from './quota-sets.ts';
@@ -54,6 +55,7 @@ const guardedRoutes =
       registerFlavorRoutes,
       registerFlavorExtraSpecRoutes,
       registerFlavorAccessRoutes,
+      registerKeypairRoutes,
       registerQuotaRoutes,
       registerLimitRoutes,
     ];

@@ -2,7 +2,7 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import Type from 'typebox';
 import type { ComputeLimitKey } from '../../../cloud/quotas/compute-keys.ts';
-import type { QuotaOwner } from '../../../cloud/quotas/compute-quotas.ts';
+import type { QuotaOwner } from '../../../cloud/quotas/contract.ts';
 import { badRequest } from '../../../lib/errors.ts';
 import { parseBody, parseBoolean } from '../shared/body.ts';
 import { queryOf, queryValue } from '../shared/paging.ts';
