@@ -42,14 +42,14 @@ const readIso = async (path: string, name: string): Promise<Record<string, unkno
   JSON.parse(await mustRun('isoinfo', ['-R', '-i', path, '-x', `/${name}`]));
 
 it('is found and read by a guest', async () => {
-  const guest = await startGuest({ agentPath: join(folder, 'agent'), disks: [await make('drive')] });
+  const guest = await startGuest({ agentPath: join(folder, 'agent'), cd: await make('drive') });
   try {
-    expect(guest.console()).toContain('/dev/vda is mounted on /data (iso9660)');
+    expect(guest.console()).toContain('/dev/sr0 is mounted on /config (iso9660)');
     const [label, names, metaData, read] = await withGuestAgent(guest.agentPath, async (agent) => [
-      await runInGuest(agent, 'dd if=/dev/vda bs=1 skip=32808 count=32 2>/dev/null'),
-      await runInGuest(agent, 'cd /data && find . -type f | sort'),
-      await runInGuest(agent, 'cat /data/openstack/latest/meta_data.json'),
-      await runInGuest(agent, 'base64 /data/openstack/latest/user_data'),
+      await runInGuest(agent, 'dd if=/dev/sr0 bs=1 skip=32808 count=32 2>/dev/null'),
+      await runInGuest(agent, 'cd /config && find . -type f | sort'),
+      await runInGuest(agent, 'cat /config/openstack/latest/meta_data.json'),
+      await runInGuest(agent, 'base64 /config/openstack/latest/user_data'),
     ]);
     expect(label?.trim()).toBe('config-2');
     expect(names?.split('\n').filter((name) => /latest|2009/.test(name))).toEqual([

@@ -18,6 +18,8 @@ export interface GuestOptions {
   readonly writer?: boolean;
   /** Default: true. */
   readonly agent?: boolean;
+  /** Turn itself off when the host asks. Default: true. */
+  readonly powerButton?: boolean;
 }
 
 export interface Guest {
@@ -30,8 +32,8 @@ export interface Guest {
 /** The guest writes this line to its serial console when all that it was told to do is under way. */
 export const readyLine = 'guest: ready';
 
-const scripts = ['agent-keeper', 'counter', 'fsfreeze-hook', 'writer'] as const;
-const modules = ['virtio_pci', 'virtio_blk', 'virtio_console', 'virtio_scsi', 'ata_piix', 'sr_mod', 'isofs', 'xfs'];
+const scripts = ['agent-keeper', 'counter', 'fsfreeze-hook', 'power-button', 'writer'] as const;
+const modules = ['virtio_pci', 'virtio_blk', 'virtio_console', 'virtio_scsi', 'ata_piix', 'sr_mod', 'isofs', 'xfs', 'button', 'evdev'];
 const agentPath = '/usr/sbin/qemu-ga';
 const busyboxPath = '/usr/bin/busybox';
 const run = promisify(execFile);
@@ -49,8 +51,9 @@ export async function buildGuest(): Promise<Guest> {
   return { kernelPath, initrdPath, appendFor };
 }
 
-function appendFor({ hook = 'succeeds', writer = false, agent = true }: GuestOptions = {}): string {
+function appendFor({ hook = 'succeeds', writer = false, agent = true, powerButton = true }: GuestOptions = {}): string {
   const words = [`guest.hook=${hook}`, `guest.writer=${writer ? 'on' : 'off'}`, `guest.agent=${agent ? 'on' : 'off'}`];
+  if (!powerButton) words.push('guest.power-button=ignored');
   return ['console=ttyS0', 'quiet', 'panic=-1', ...words].join(' ');
 }
 
@@ -79,11 +82,13 @@ async function entriesOf(modulesDir: string): Promise<ArchiveEntry[]> {
   const own = await Promise.all(['init', ...scripts].map((name) => readFile(join(import.meta.dirname, name))));
   const [init, ...others] = own as [Buffer, ...Buffer[]];
   return [
-    ...['bin', 'sbin', 'dev', 'proc', 'sys', 'run', 'tmp', 'var', 'modules'].map(folder),
+    ...['bin', 'sbin', 'dev', 'proc', 'sys', 'run', 'tmp', 'var', 'modules', 'etc', 'etc/acpi', 'etc/acpi/PWRF'].map(folder),
     program('init', init),
     ...others.map((bytes, index) => program(`bin/${scripts[index]}`, bytes)),
     program('bin/busybox', await readFile(busyboxPath)),
     ...stdout.split('\n').flatMap((name) => (name === '' || name === 'busybox' ? [] : link(`bin/${name}`, 'busybox'))),
+    // The path by which busybox finds what to do.
+    link('etc/acpi/PWRF/00000080', '/bin/power-button'),
     // The agent sets the hardware clock by this path.
     link('sbin/hwclock', '../bin/busybox'),
     ...(await moduleEntries(modulesDir)),

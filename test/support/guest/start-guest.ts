@@ -18,6 +18,8 @@ export interface StartGuestOptions extends GuestOptions {
   readonly agentPath: string;
   /** Raw disks: /dev/vda, /dev/vdb, ... */
   readonly disks?: readonly string[];
+  /** An ISO image. */
+  readonly cd?: string;
 }
 
 const bootTimeoutMs = 60_000;
@@ -28,6 +30,7 @@ export async function startGuest(options: StartGuestOptions): Promise<RunningGue
   const qemu = ['qemu-system-x86_64', '-accel', 'tcg', '-cpu', 'max', '-m', '256', '-nodefaults', '-display', 'none', '-serial', 'stdio'];
   const boot = ['-kernel', kernelPath, '-initrd', initrdPath, '-append', appendFor(options)];
   const disks = (options.disks ?? []).flatMap((path) => ['-drive', `if=virtio,format=raw,file=${path}`]);
+  if (options.cd !== undefined) disks.push('-drive', `if=ide,media=cdrom,format=raw,readonly=on,file=${options.cd}`);
   const agent = ['-device', 'virtio-serial', '-chardev', `socket,id=agent,server=on,wait=off,path=${options.agentPath}`];
   agent.push('-device', 'virtserialport,chardev=agent,name=org.qemu.guest_agent.0');
   // However the test ends, the guest ends with it.
