@@ -41,8 +41,6 @@ import { createStatusSource } from './status-source.ts';
 /** Bytes lie outside of the heap: what is left in it is small. */
 const moverOptions = ['--max-semi-space-size=4'];
 const availabilityZone = 'nova';
-/** No servers can be made yet, so they use nothing up. */
-const noMachines = { usageOf: async () => ({ instances: 0, cores: 0, ram: 0 }) };
 
 export interface CloudOptions {
   readonly config: Config;
@@ -76,7 +74,7 @@ export async function composeCloud({ config, paths, database, connection, ballas
   const identity = createIdentityService({ database, clock, lockout, sealingKey, log });
   const quotas = createQuotas({ database });
   const imageLimits = createImageLimitQuotas({ database });
-  const computeQuotas = createComputeQuotas({ database, machines: noMachines });
+  const computeQuotas = createComputeQuotas({ database, machines: machineUsage });
   const capacity = async () => {
     const { capacityBytes, availableBytes } = await space.figures(paths.volumes);
     return { totalBytes: capacityBytes, freeBytes: availableBytes };

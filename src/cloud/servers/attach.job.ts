@@ -45,7 +45,7 @@ type Context = StepContext<AttachInput>;
 const unplugMs = 60_000;
 
 export function attachSaga(deps: AttachJobDeps): SagaDefinition<AttachInput> {
-  const { database, volumes, running } = deps;
+  const { database, running } = deps;
   return {
     kind: attachKind,
     steps: [

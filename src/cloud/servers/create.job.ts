@@ -9,7 +9,7 @@
  * Half-way: every id was chosen in the request, and each step finds what an interrupted attempt made. A failure ends the machine, lets go of the disks,
  * removes those that were made for the server, and leaves it in error with the reason, for its owner to see and delete.
  */
-import type { ConfigDriveMaker } from '../../engine/hypervisor/contract.ts';
+import type { ConfigDriveContent } from '../../engine/hypervisor/config-drive-content.ts';
 import type { MachineFiles } from '../../engine/hypervisor/machine-files.ts';
 import type { Database } from '../database/service.ts';
 import type { ImagesForServers } from '../images/service.ts';
@@ -44,7 +44,8 @@ export interface CreateJobDeps {
   readonly volumes: VolumesForServers;
   readonly running: RunningServers;
   readonly files: MachineFiles;
-  readonly configDrives: ConfigDriveMaker;
+  /** Durably, in place of one that is there. */
+  readonly makeConfigDrive: (path: string, content: ConfigDriveContent) => Promise<void>;
 }
 
 type Context = StepContext<CreateServerInput>;
@@ -52,7 +53,7 @@ type Context = StepContext<CreateServerInput>;
 const own = ['scheduling'] as const;
 
 export function createServerSaga(deps: CreateJobDeps): SagaDefinition<CreateServerInput> {
-  const { database, images, volumes, running, files, configDrives } = deps;
+  const { database, images, volumes, running, files, makeConfigDrive } = deps;
 
   async function writeFiles({ input, effect }: Context): Promise<undefined> {
     const { serverId, kernel } = input;
@@ -65,15 +66,14 @@ export function createServerSaga(deps: CreateJobDeps): SagaDefinition<CreateServ
       if (ramdiskId !== null) await effect('ramdisk', () => images.copyTo(ramdiskId, paths.initrdPath));
     }
     await effect('config-drive', () =>
-      configDrives.make(paths.configDrivePath, {
+      makeConfigDrive(paths.configDrivePath, {
         uuid: serverId,
         name: server.name,
         hostname: server.hostname,
         projectId: server.projectId,
-        keys: server.keyName === null || server.publicKey === null ? [] : [{ name: server.keyName, data: server.publicKey }],
+        keys: server.keyName === null || server.publicKey === null ? {} : { [server.keyName]: server.publicKey },
         metadata: server.metadata,
         userData: server.userData === null ? undefined : Buffer.from(server.userData, 'base64'),
-        adminPassword: undefined,
         availabilityZone: server.availabilityZone,
         launchIndex: server.launchIndex,
       }),

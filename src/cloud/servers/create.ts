@@ -7,6 +7,7 @@ import type { Caller } from '../identity/caller.ts';
 import { authorise } from '../identity/policy.ts';
 import type { Image, ImagesForServers } from '../images/service.ts';
 import type { Jobs } from '../jobs/service.ts';
+import type { KeypairsService } from '../keypairs/service.ts';
 import type { ComputeQuotas } from '../quotas/contract.ts';
 import type { CreateVolumeOrder, PlannedDisk, VolumesForServers } from '../volumes/service.ts';
 import { insertAction } from './action-store.ts';
@@ -17,15 +18,10 @@ import { insertDisk } from './disk-store.ts';
 import { devicesOfSnapshot } from './snapshot-devices.ts';
 import { insertServer } from './store.ts';
 
-/** What servers ask of the keys of users. */
-export interface Keypairs {
-  publicKeyOf(tx: Tx, caller: Caller, name: string): Promise<string | undefined>;
-}
-
 export interface CreateDeps {
   readonly jobs: Pick<Jobs, 'start'>;
   readonly flavors: FlavorChoice;
-  readonly keypairs: Keypairs;
+  readonly keypairs: Pick<KeypairsService, 'find'>;
   readonly quotas: Pick<ComputeQuotas, 'reserve'>;
   readonly images: ImagesForServers;
   readonly volumes: VolumesForServers;
@@ -48,7 +44,7 @@ export async function beginCreate(deps: CreateDeps, tx: Tx, caller: Caller, orde
   if (found === undefined) throw badRequest(`Flavor ${order.flavorRef} could not be found.`);
   const { id, name, ramMib, vcpus, diskGib, ephemeralGib, swapMib, extraSpecs } = found;
   const flavor: ServerFlavor = { id, name, ramMib, vcpus, diskGib, ephemeralGib, swapMib, extraSpecs };
-  const publicKey = order.keyName === null ? null : await deps.keypairs.publicKeyOf(tx, caller, order.keyName);
+  const publicKey = order.keyName === null ? null : (await deps.keypairs.find(tx.sql, caller, order.keyName))?.publicKey;
   if (publicKey === undefined) throw badRequest('Invalid key_name provided.');
   const image = order.imageRef === null ? undefined : await deps.images.get(tx, caller, order.imageRef);
   if (image !== undefined) checkFits(image, flavor);

@@ -1,5 +1,5 @@
 /** Servers: the use cases. What a machine does is a saga; how machines come and go is in `running.ts`. */
-import type { ConfigDriveMaker, Hypervisor } from '../../engine/hypervisor/contract.ts';
+import type { Hypervisor } from '../../engine/hypervisor/contract.ts';
 import type { MachineFiles } from '../../engine/hypervisor/machine-files.ts';
 import { badRequest, conflict, notFound } from '../../lib/errors.ts';
 import { isUuid, newId } from '../../lib/ids.ts';
@@ -18,8 +18,8 @@ import { actionsOf, insertAction, type ServerAction } from './action-store.ts';
 import { attachKind, attachSaga, detachSaga } from './attach.job.ts';
 import { type Attachments, createAttachments } from './attachments.ts';
 import type { CreateServerOrder, DiskConfig, Server, ServerListQuery } from './contract.ts';
-import { createServerKind, createServerSaga } from './create.job.ts';
-import { beginCreate, type CreatedServers, checkMetadata, type Keypairs } from './create.ts';
+import { type CreateJobDeps, createServerKind, createServerSaga } from './create.job.ts';
+import { beginCreate, type CreateDeps, type CreatedServers, checkMetadata } from './create.ts';
 import { deleteServerKind, deleteServerSaga } from './delete.job.ts';
 import { type PowerVerb, powerKind, powerSaga } from './power.job.ts';
 import { createRunningServers } from './running.ts';
@@ -72,12 +72,12 @@ export interface ServersDeps {
   readonly database: Database;
   readonly jobs: Jobs;
   readonly flavors: FlavorChoice;
-  readonly keypairs: Keypairs;
+  readonly keypairs: CreateDeps['keypairs'];
   readonly quotas: Pick<ComputeQuotas, 'reserve'>;
   readonly images: ImagesForServers;
   readonly volumes: VolumesForServers;
   readonly hypervisor: Hypervisor;
-  readonly configDrives: ConfigDriveMaker;
+  readonly makeConfigDrive: CreateJobDeps['makeConfigDrive'];
   readonly files: MachineFiles;
   readonly availabilityZone: string;
   readonly log: Log;

@@ -115,25 +115,6 @@ export interface Hypervisor {
   stop(): Promise<void>;
 }
 
-/** What the guest is told about itself, on a disk that it finds by its label. */
-export interface ConfigDrive {
-  readonly uuid: string;
-  readonly name: string;
-  readonly hostname: string;
-  readonly projectId: string;
-  readonly keys: readonly { readonly name: string; readonly data: string }[];
-  readonly metadata: Readonly<Record<string, string>>;
-  readonly userData: Buffer | undefined;
-  readonly adminPassword: string | undefined;
-  readonly availabilityZone: string;
-  readonly launchIndex: number;
-}
-
-export interface ConfigDriveMaker {
-  /** Writes the ISO file, durably. Repeatable. */
-  make(path: string, drive: ConfigDrive): Promise<void>;
-}
-
 export type MachineErrorKind =
   /** The process has ended. */
   | 'gone'
