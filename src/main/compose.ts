@@ -21,11 +21,16 @@ import { createMessages, tellingUsers } from '../cloud/messages/service.ts';
 import { createComputeQuotas } from '../cloud/quotas/compute-quotas.ts';
 import { createImageLimitQuotas } from '../cloud/quotas/image-limits.ts';
 import { createQuotas } from '../cloud/quotas/service.ts';
+import { createServersService, machineUsage } from '../cloud/servers/service.ts';
 import { createSnapshotPorts, createSnapshotsService } from '../cloud/snapshots/service.ts';
 import { createTransfersService } from '../cloud/transfers/service.ts';
 import { createVolumeTypes } from '../cloud/volume-types/service.ts';
 import { createVolumesService, type ImageSources } from '../cloud/volumes/service.ts';
 import { createConfinement } from '../engine/confinement/run-confined.ts';
+import { probeAcceleration } from '../engine/hypervisor/acceleration.ts';
+import { makeConfigDrive } from '../engine/hypervisor/config-drive.ts';
+import { createHypervisor } from '../engine/hypervisor/create-hypervisor.ts';
+import { createMachineFiles } from '../engine/hypervisor/machine-files.ts';
 import { createImageIntake } from '../engine/image-intake/intake.ts';
 import { createSpaceAccount } from '../engine/space/space-account.ts';
 import { createDataMover } from '../engine/transfer/data-mover-client.ts';
@@ -137,6 +142,23 @@ export async function composeCloud({ config, paths, database, connection, ballas
     availabilityZone,
     log,
   });
+  const flavors = createFlavors({ database });
+  const keypairs = createKeypairs({ database, quotas: computeQuotas, clock });
+  const hypervisor = createHypervisor({ runtimeDir: config.runtimeDir, confinement, probeAcceleration: () => probeAcceleration(), log });
+  const servers = createServersService({
+    database,
+    jobs,
+    flavors: flavors.choice,
+    keypairs,
+    quotas: computeQuotas,
+    images: images.forServers,
+    volumes: volumes.forServers,
+    hypervisor,
+    makeConfigDrive: (path, content) => makeConfigDrive(confinement, path, content),
+    files: createMachineFiles(paths.servers),
+    availabilityZone,
+    log,
+  });
   const { inventory } = backend;
   const reconciler = createReconciler({ database, backend, inventory, disks, volumes, clock, log, trashDays: config.trashDays });
   const diskChecks = createDiskChecks({ database, jobs, reconciler });
@@ -154,8 +176,8 @@ export async function composeCloud({ config, paths, database, connection, ballas
     imageLimits,
     computeQuotas,
     hosts,
-    flavors: createFlavors({ database }),
-    keypairs: createKeypairs({ database, quotas: computeQuotas, clock }),
+    flavors,
+    keypairs,
     volumeTypes,
     messages: createMessages({ database }),
     volumes,
@@ -164,6 +186,7 @@ export async function composeCloud({ config, paths, database, connection, ballas
     groups,
     images,
     volumeImages,
+    servers,
     backups,
     diskChecks,
     status: createStatusSource({ database, backups, freeBytes, space: spaceInUse, trash: reconciler.trash, version: productVersion() }),
@@ -173,6 +196,7 @@ export async function composeCloud({ config, paths, database, connection, ballas
       await identity.bootstrapIdentity({ adminPassword: first.adminPassword, catalog: builtInCatalog });
       await backups.ensureDefaultRepository({ storePath: first.repositoryPath, keyFile: first.keyFile });
       await disks.adoptExports();
+      await servers.adopt();
       await volumes.recover();
       await images.recover();
     },
@@ -187,6 +211,7 @@ export async function composeCloud({ config, paths, database, connection, ballas
       // Jobs before what they use: a check that is under way as a job goes on after the next start.
       await jobs.stop();
       await reconciler.stop();
+      await hypervisor.stop();
       await disks.stop();
       await mover.stop();
     },

@@ -21,6 +21,8 @@ export interface StatePaths {
   readonly volumes: string;
   /** Image files. */
   readonly images: string;
+  /** What servers keep beside their disks. */
+  readonly servers: string;
   /** Backup repositories that lie on this machine. */
   readonly repositories: string;
   /** See ballast.ts. */
@@ -36,6 +38,7 @@ export function statePathsOf(stateDir: string): StatePaths {
     root: stateDir,
     volumes: join(stateDir, 'volumes'),
     images: join(stateDir, 'images'),
+    servers: join(stateDir, 'servers'),
     repositories: join(stateDir, 'repositories'),
     ballast: join(stateDir, 'ballast'),
     keys: join(stateDir, 'keys'),
@@ -52,7 +55,7 @@ export function makeStateDir({ stateDir, runtimeDir }: Pick<Config, 'stateDir' |
     chmodSync(path, mode);
   };
   folder(paths.root, 0o711);
-  for (const path of [paths.volumes, paths.images, paths.repositories, paths.keys]) folder(path, 0o700);
+  for (const path of [paths.volumes, paths.images, paths.servers, paths.repositories, paths.keys]) folder(path, 0o700);
   // A parent in a shared folder (/tmp) may have been put there by a stranger, who could then move our sockets away.
   const above = dirname(runtimeDir);
   if (above !== paths.root) folder(above, 0o711);

@@ -45,6 +45,7 @@ export const cloudWithNothing = {
   groups: nothing,
   images: nothing,
   volumeImages: nothing,
+  servers: nothing,
   backups: nothing,
   diskChecks: nothing,
   status: nothing,

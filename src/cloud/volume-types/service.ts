@@ -6,8 +6,8 @@ import { createEncryptionService, type EncryptionService } from './encryption.ts
 import { createQos, type QosService } from './qos.ts';
 import { createTypes, type TypesDeps, type TypesService } from './types.ts';
 
-export { configuredDefaultId };
 export type { Encryption, QosSpecs, TypeChoice, VolumeType } from './contract.ts';
+export { configuredDefaultId };
 
 export interface VolumeTypesService extends TypesService, EncryptionService {
   readonly qos: QosService;

@@ -85,6 +85,14 @@ export type MachineEvent =
   /** The guest restarted. */
   | { readonly kind: 'reset' };
 
+/** A machine that was found on this host. */
+export interface FoundMachine {
+  /** Of its folder; the same for the same id. */
+  readonly name: string;
+  /** Undefined: it has ended, and only its folder is left. */
+  readonly machine: Machine | undefined;
+}
+
 export interface Hypervisor {
   /** Starts it, and returns once its processors run. A failed start leaves no process. Repeatable with the same id. */
   start(spec: MachineSpec): Promise<Machine>;
@@ -105,8 +113,10 @@ export interface Hypervisor {
   unplug(machine: Machine, diskId: string, timeoutMs: number): Promise<void>;
   /** The server of the disk has grown: so does the disk of the guest. */
   growDisk(machine: Machine, diskId: string, sizeBytes: number): Promise<void>;
-  /** All machines that run on this host in our folder, whoever started them. */
-  list(): Promise<readonly Machine[]>;
+  /** What this host shows, whatever anybody remembers: processes, and folders of machines that have ended. */
+  listMachines(): Promise<readonly FoundMachine[]>;
+  /** Ends what `listMachines` found under a name, and removes its folder. */
+  endFound(name: string): Promise<void>;
   /** Where the channel to the agent in the guest listens, if the machine has one. One client at a time. */
   agentPath(machine: Machine): string;
   /** The end of what the guest said on its console. */

@@ -32,7 +32,7 @@ export interface PathsOfMachine {
 
 export function createMachineFiles(root: string): MachineFiles {
   const folderOf = (id: string): string => join(root, id);
-  const consolePath = (id: string): string => join(folderOf(id), 'console.log');
+  const consolePath = (id: string): string => join(folderOf(id), 'console');
   const pathsOf = (id: string): PathsOfMachine => ({
     configDrivePath: join(folderOf(id), 'config.iso'),
     kernelPath: join(folderOf(id), 'kernel'),
