@@ -63,6 +63,12 @@ CREATE TABLE server_disks (
 );
 CREATE INDEX ON server_disks (volume_id);
 
+-- How the guest stood when the moment came; null: nobody had the disk open, or it is not known.
+ALTER TABLE points
+  ADD COLUMN consistency text,
+  -- For how long the guest may have waited.
+  ADD COLUMN freeze_ms   real;
+
 -- What was asked of a server, by whom, and how it went.
 CREATE TABLE server_actions (
   request_id  text NOT NULL,

@@ -5,7 +5,7 @@ import { createBackupsService } from '../cloud/backups/service.ts';
 import type { ConnectionTarget, Database } from '../cloud/database/service.ts';
 import { createReconciler } from '../cloud/disks/reconcile.ts';
 import { createDiskChecks } from '../cloud/disks/reconcile-service.ts';
-import { createDisksService } from '../cloud/disks/service.ts';
+import { createDisksService, type Quiescence } from '../cloud/disks/service.ts';
 import { createFlavors } from '../cloud/flavors/service.ts';
 import { createGroupPorts } from '../cloud/groups/ports.ts';
 import { createGroupsService } from '../cloud/groups/service.ts';
@@ -86,7 +86,9 @@ export async function composeCloud({ config, paths, database, connection, ballas
   };
   const hosts = createHosts({ database, capacity, version: productVersion(), log, clock });
   const volumeTypes = createVolumeTypes({ database, quotas });
-  const disks = createDisksService({ database, backend, log });
+  // Disks come before servers, whose guests can be made to stand still.
+  const quiescence: Quiescence = { around: (...request) => servers.quiescence.around(...request) };
+  const disks = createDisksService({ database, backend, quiescence, log });
   // Volumes come before images and snapshots, which need them; so volumes know those by their ports.
   const imageSources: ImageSources = { sourceFor: (...request) => images.sources.sourceFor(...request) };
   const snapshotPorts = createSnapshotPorts({ disks });

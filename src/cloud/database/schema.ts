@@ -270,6 +270,8 @@ export interface PointsTable {
   size_bytes: number;
   journal: Buffer | null;
   created_at: DefaultedTimestamp;
+  consistency: string | null;
+  freeze_ms: number | null;
 }
 
 export interface PointHoldsTable {

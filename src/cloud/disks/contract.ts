@@ -44,6 +44,26 @@ export interface Tidied {
   readonly left: ReadonlySet<string>;
 }
 
+/**
+ * How the guest that writes to a disk stood at a point. `quiesced`: its file systems were frozen. `crash-consistent`: as after a power cut. Null: nobody had
+ * the disk open, or it is not known.
+ */
+export interface PointConsistency {
+  readonly consistency: 'quiesced' | 'crash-consistent' | null;
+  /** From asking the guest to freeze to its thaw, in milliseconds. */
+  readonly freezeMs: number | null;
+}
+
+/** Makes guests stand still; what runs machines provides it. */
+export interface Quiescence {
+  /**
+   * Runs `work`, once, while the guests that have these volumes hold their file systems still, as far as they can. Rejects without having run it, with a
+   * refusal for the user, when a guest must be frozen and cannot be, and when it says no (a hook of its failed). Rejects after having run it when a guest
+   * that must be frozen did not stay so: what was made then is to be given up.
+   */
+  around(volumeIds: readonly string[], work: () => Promise<void>): Promise<PointConsistency>;
+}
+
 export interface FreezeOfOne {
   readonly volumeId: string;
   readonly pointId: string;
@@ -97,6 +117,7 @@ export interface DisksService {
   /** Takes the disk away from a volume that is being deleted. Points that others hold stay. */
   dropDisk(volumeId: string): Promise<void>;
 
+  consistencyOf(pointId: string): Promise<PointConsistency>;
   hold(tx: Tx, pointId: string, holder: string): Promise<void>;
   release(tx: Tx, pointId: string, holder: string): Promise<void>;
   /** Removes layers that nobody needs and merges unnamed neighbours. Never touches a disk that is open or being read. Undefined: another process is at it. */

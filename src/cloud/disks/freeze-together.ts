@@ -18,7 +18,7 @@ import { writePauseMsMax } from '../../engine/volumes/contract.ts';
 import { VolumeBackendError } from '../../engine/volumes/errors.ts';
 import { crashPoint } from '../../lib/crash-points.ts';
 import { conflict, messageOf, ProductError } from '../../lib/errors.ts';
-import type { FreezeOfOne } from './contract.ts';
+import type { FreezeOfOne, PointConsistency } from './contract.ts';
 import { type FreezeDeps, freezeDisk, prepareFreeze, recordFreeze, settleForFreeze, switchServer } from './freeze.ts';
 import { type DiskState, type ExportRow, type FreezeStart, layerOf, loadDisk, loadForFreeze } from './layer-store.ts';
 import type { Sql } from './locks.ts';
@@ -74,13 +74,17 @@ async function freezeOpen(deps: FreezeDeps, sql: Sql, open: readonly OpenDisk[])
   }
   // Before anybody waits for it.
   await Promise.all(open.map(({ disk }) => deps.backend.writeOut(disk.exported.target, disk.chain.map(layerOf))));
+  let stood: PointConsistency;
   try {
-    await inOnePause(deps, open, switches);
+    stood = await deps.quiescence.around(
+      open.map(({ plan }) => plan.volumeId),
+      () => inOnePause(deps, open, switches),
+    );
   } catch (error) {
     return await freezeOpen(deps, sql, await withoutDead(deps, sql, open, { error, wasAnySwitched }));
   }
   for (const { disk, plan } of open) {
-    await recordFreeze(sql, disk.volumeId, { frozenId: disk.top.id, topId: plan.topLayerId, pointId: plan.pointId });
+    await recordFreeze(sql, disk.volumeId, { frozenId: disk.top.id, topId: plan.topLayerId, pointId: plan.pointId, ...stood });
   }
 }
 

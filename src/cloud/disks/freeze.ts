@@ -17,6 +17,7 @@ import type { Layer, VolumeBackend } from '../../engine/volumes/contract.ts';
 import { crashPoint } from '../../lib/crash-points.ts';
 import { messageOf } from '../../lib/errors.ts';
 import type { Log } from '../../lib/log.ts';
+import type { PointConsistency, Quiescence } from './contract.ts';
 import { type DiskState, type FreezeStart, isUnsettled, layerOf, loadDisk, loadForFreeze } from './layer-store.ts';
 import type { Sql } from './locks.ts';
 import { unproven } from './point-store.ts';
@@ -31,6 +32,7 @@ export interface FreezePlan {
 
 export interface FreezeDeps {
   readonly backend: VolumeBackend;
+  readonly quiescence: Quiescence;
   readonly log: Log;
   /** Makes the rows follow what the process that has the disk open really serves; see `exports.ts`. */
   readonly follow: (sql: Sql, disk: DiskState) => Promise<DiskState>;
@@ -65,9 +67,12 @@ export async function settleForFreeze(deps: FreezeDeps, sql: Sql, volumeId: stri
 
 async function freezeOnce(deps: FreezeDeps, sql: Sql, disk: DiskState, plan: FreezePlan): Promise<void> {
   const overlay = await prepareFreeze(deps, sql, disk, plan);
-  await switchServer(deps, disk, overlay);
-  await recordFreeze(sql, disk.volumeId, { frozenId: disk.top.id, topId: plan.topLayerId, pointId: plan.pointId });
+  const isOpen = disk.exported?.readOnly === false;
+  const stood = isOpen ? await deps.quiescence.around([disk.volumeId], () => switchServer(deps, disk, overlay)) : unknownConsistency;
+  await recordFreeze(sql, disk.volumeId, { frozenId: disk.top.id, topId: plan.topLayerId, pointId: plan.pointId, ...stood });
 }
+
+const unknownConsistency: PointConsistency = { consistency: null, freezeMs: null };
 
 /** Parts 1 and 2. */
 export async function prepareFreeze({ backend }: FreezeDeps, sql: Sql, disk: DiskState, plan: FreezePlan): Promise<Layer> {
@@ -115,11 +120,13 @@ async function recordPlan(sql: Sql, { volumeId, top, headPointId }: DiskState, p
 export async function recordFreeze(
   sql: Sql,
   volumeId: string,
-  moment: { frozenId: string; topId: string; pointId: string },
+  moment: { frozenId: string; topId: string; pointId: string } & Partial<PointConsistency>,
 ): Promise<void> {
+  const { consistency = null, freezeMs = null } = moment;
   const { rows } = await query<{ id: string }>`
     WITH frozen AS (UPDATE layers SET state = 'frozen', allocated_bytes = NULL WHERE id = ${moment.frozenId} AND state = 'top' RETURNING id),
-      raised AS (UPDATE layers SET state = 'top' WHERE id = ${moment.topId} AND state = 'planned' RETURNING id)
+      raised AS (UPDATE layers SET state = 'top' WHERE id = ${moment.topId} AND state = 'planned' RETURNING id),
+      stood AS (UPDATE points SET consistency = ${consistency}, freeze_ms = ${freezeMs} FROM frozen WHERE points.id = ${moment.pointId})
     UPDATE volumes SET top_layer_id = raised.id, head_point_id = ${moment.pointId}
     FROM frozen, raised WHERE volumes.id = ${volumeId} AND top_layer_id = frozen.id RETURNING volumes.id`.execute(sql);
   if (rows.length !== 1) throw new Error(`the disk of volume ${volumeId} changed under its lock`);

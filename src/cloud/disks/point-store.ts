@@ -1,7 +1,7 @@
 /** The rows of points, who holds them, and what they are known as in repositories. */
 import { sql as query } from 'kysely';
 import type { ExtentSet } from '../../engine/disk/extent-set.ts';
-import type { KnownRoot } from './contract.ts';
+import type { KnownRoot, PointConsistency } from './contract.ts';
 import { decodeJournal, encodeJournal, everythingChanged } from './journal-form.ts';
 import type { LayerState } from './layer-store.ts';
 import type { Sql } from './locks.ts';
@@ -47,6 +47,12 @@ export async function planPoint(sql: Sql, plan: PointPlan): Promise<void> {
       ON CONFLICT (id) DO UPDATE SET parent_id = EXCLUDED.parent_id, layer_id = EXCLUDED.layer_id, size_bytes = EXCLUDED.size_bytes
     )
     INSERT INTO point_holds (point_id, holder) VALUES (${plan.id}, ${plan.holder}) ON CONFLICT DO NOTHING`.execute(sql);
+}
+
+export async function findConsistency(sql: Sql, pointId: string): Promise<PointConsistency> {
+  const { rows } = await query<PointConsistency>`
+    SELECT consistency, freeze_ms AS "freezeMs" FROM points WHERE id = ${pointId}`.execute(sql);
+  return rows[0] ?? { consistency: null, freezeMs: null };
 }
 
 export async function addHold(sql: Sql, pointId: string, holder: string): Promise<void> {

@@ -2,7 +2,7 @@
 import type { VolumeBackend } from '../../engine/volumes/contract.ts';
 import type { Log } from '../../lib/log.ts';
 import type { Database } from '../database/service.ts';
-import type { DisksService } from './contract.ts';
+import type { DisksService, Quiescence } from './contract.ts';
 import { createDisk, type DiskChangesDeps, dropDisk, layerOfPoint, replaceDisk, resizeDisk } from './disk-changes.ts';
 import { distrust } from './distrust.ts';
 import { createExports, type Exports } from './exports.ts';
@@ -13,18 +13,36 @@ import { createJournals } from './journal.ts';
 import { chainOf, findDisk, type LayerRow, layerOf } from './layer-store.ts';
 import { createVolumeLocks, lockTree } from './locks.ts';
 import { createMerges } from './merge.ts';
-import { addHold, addRoot, findPoint, removeHold, removeRootsOf } from './point-store.ts';
+import { addHold, addRoot, findConsistency, findPoint, removeHold, removeRootsOf } from './point-store.ts';
 import { createRestless } from './restless.ts';
 import { createDiskFigures } from './space.ts';
 import { createBase, createOverlay, type WrittenLayersDeps } from './written-layers.ts';
 
-export type { ChangesSince, DiskSpace, DisksService, DiskUsage, FreezeOfOne, KnownRoot } from './contract.ts';
+export type {
+  ChangesSince,
+  DiskSpace,
+  DisksService,
+  DiskUsage,
+  FreezeOfOne,
+  KnownRoot,
+  PointConsistency,
+  Quiescence,
+} from './contract.ts';
 
 export interface DisksDeps {
   readonly database: Database;
   readonly backend: VolumeBackend;
+  /** Left out: nobody who has a disk open can be made to stand still. */
+  readonly quiescence?: Quiescence;
   readonly log: Log;
 }
+
+const noQuiescence: Quiescence = {
+  async around(_volumeIds, work) {
+    await work();
+    return { consistency: 'crash-consistent', freezeMs: null };
+  },
+};
 
 /** With what only the composition root and tests need. */
 export interface RunningDisks extends DisksService {
@@ -35,7 +53,7 @@ export interface RunningDisks extends DisksService {
 }
 
 export function createDisksService(deps: DisksDeps): RunningDisks {
-  const { database, backend, log } = deps;
+  const { database, backend, quiescence = noQuiescence, log } = deps;
   const locks = createVolumeLocks(database);
   const journals = createJournals({ database, backend, log });
   const follow: Exports['follow'] = (sql, disk) => exports.follow(sql, disk);
@@ -68,7 +86,7 @@ export function createDisksService(deps: DisksDeps): RunningDisks {
   return {
     createDisk: (volumeId, plan) => alone(volumeId, (sql) => createDisk(changes, sql, volumeId, plan)),
     async freeze(volumeId, plan) {
-      const deps = { backend, log, follow: exports.follow };
+      const deps = { backend, quiescence, log, follow: exports.follow };
       restless.frozen(volumeId);
       if (await alone(volumeId, (sql) => freezeDisk(deps, sql, volumeId, plan))) journals.computeSoon(plan.pointId);
     },
@@ -77,7 +95,7 @@ export function createDisksService(deps: DisksDeps): RunningDisks {
         restless.frozen(volumeId);
         merges.cancelOfVolume(volumeId);
       }
-      const deps = { backend, log, follow: exports.follow };
+      const deps = { backend, quiescence, log, follow: exports.follow };
       const volumeIds = plans.map(({ volumeId }) => volumeId);
       const made = await locks.withVolumes(volumeIds, (sql) => freezeTogether(deps, sql, plans));
       for (const pointId of made) journals.computeSoon(pointId);
@@ -95,6 +113,7 @@ export function createDisksService(deps: DisksDeps): RunningDisks {
       housekeeping.nudge();
     },
 
+    consistencyOf: (pointId) => findConsistency(database.sql, pointId),
     hold: (tx, pointId, holder) => addHold(tx.sql, pointId, holder),
     async release(tx, pointId, holder) {
       await removeHold(tx.sql, pointId, holder);

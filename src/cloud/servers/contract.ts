@@ -64,6 +64,8 @@ export interface Server {
   readonly fault: ServerFault | null;
   /** The process that runs it, or is about to. */
   readonly machine: { readonly id: string; readonly processId: number | null } | null;
+  /** Its guest may be frozen: a process has asked for that, and did not see it thaw. */
+  readonly isFrozen: boolean;
   readonly launchedAt: Timestamp | null;
   readonly createdAt: Timestamp;
   readonly updatedAt: Timestamp | null;

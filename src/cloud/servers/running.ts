@@ -37,8 +37,8 @@ export interface RunningServers {
   plug(server: Server, disk: ServerDisk): Promise<void>;
   /** Makes the row follow what the machine did by itself. */
   settle(serverId: string): Promise<void>;
-  /** At start: finds the machines that outlived the service. */
-  adopt(): Promise<void>;
+  /** At start: finds the machines that outlived the service. Returns the servers that have one. */
+  adopt(): Promise<Server[]>;
   machineOf(server: Pick<Server, 'machine'>): Machine | undefined;
 }
 
@@ -155,6 +155,7 @@ export function createRunningServers(deps: RunningDeps): RunningServers {
           log.warn({ serverId: server.id, error: messageOf(error) }, 'a machine could not be adopted'),
         );
       }
+      return servers;
     },
   };
 

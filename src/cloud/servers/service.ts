@@ -6,6 +6,7 @@ import { isUuid, newId } from '../../lib/ids.ts';
 import type { Log } from '../../lib/log.ts';
 import { changedPairs, type PairsChange } from '../../lib/pairs.ts';
 import type { Database, StringMap, Tx } from '../database/service.ts';
+import type { Quiescence } from '../disks/service.ts';
 import type { FlavorChoice } from '../flavors/service.ts';
 import type { Caller } from '../identity/caller.ts';
 import { authorise, canSee, projectOfList } from '../identity/policy.ts';
@@ -22,6 +23,7 @@ import { type CreateJobDeps, createServerKind, createServerSaga } from './create
 import { beginCreate, type CreateDeps, type CreatedServers, checkMetadata } from './create.ts';
 import { deleteServerKind, deleteServerSaga } from './delete.job.ts';
 import { type PowerVerb, powerKind, powerSaga } from './power.job.ts';
+import { createQuiescence } from './quiesce.ts';
 import { createRunningServers } from './running.ts';
 import type { TaskName, VmState } from './states.ts';
 import { beginTask, findServer, listServers, setVmState, updateServer, usageOf } from './store.ts';
@@ -64,6 +66,8 @@ export interface ServersService extends Attachments {
   /** The newest first; also of a server that is gone. */
   actions(caller: Caller, id: string): Promise<ServerAction[]>;
   readonly availabilityZone: string;
+  /** The port that disks need. */
+  readonly quiescence: Quiescence;
   /** At start: the machines that outlived the service. */
   adopt(): Promise<void>;
 }
@@ -90,6 +94,7 @@ const consoleBytesMax = 100 * 1024;
 export function createServersService(deps: ServersDeps): ServersService {
   const { database, jobs, hypervisor, volumes, files } = deps;
   const running = createRunningServers(deps);
+  const quiescence = createQuiescence({ ...deps, running });
   jobs.define(createServerSaga({ ...deps, running }));
   jobs.define(powerSaga({ database, hypervisor, running, shutDownMs }));
   jobs.define(deleteServerSaga({ database, jobs, volumes, running, files }));
@@ -205,7 +210,10 @@ export function createServersService(deps: ServersDeps): ServersService {
       return visible;
     },
     availabilityZone: deps.availabilityZone,
-    adopt: () => running.adopt(),
+    async adopt() {
+      quiescence.thawLeftovers(await running.adopt());
+    },
+    quiescence,
   };
 }
 

@@ -8,6 +8,8 @@ import { type PowerState, type TaskName, type TaskState, tasks, type VmState } f
 
 export type Queries = Kysely<Schema>;
 
+const now = sql<string>`clock_timestamp()`;
+
 const fields = sql.raw(`
   servers.id, servers.project_id AS "projectId", servers.user_id AS "userId", servers.name, servers.description, servers.hostname,
   servers.vm_state AS "vmState", servers.task_state AS "taskState", servers.power_state AS "powerState", servers.is_locked AS "isLocked",
@@ -18,7 +20,7 @@ const fields = sql.raw(`
   CASE WHEN servers.fault_code IS NOT NULL THEN json_build_object('code', servers.fault_code, 'message', servers.fault_message,
     'at', to_char(servers.fault_at, 'YYYY-MM-DD"T"HH24:MI:SS.US')) END AS fault,
   CASE WHEN servers.machine_id IS NOT NULL THEN json_build_object('id', servers.machine_id, 'processId', servers.process_id) END AS machine,
-  servers.launched_at AS "launchedAt", servers.created_at AS "createdAt", servers.updated_at AS "updatedAt",
+  servers.frozen_at IS NOT NULL AS "isFrozen", servers.launched_at AS "launchedAt", servers.created_at AS "createdAt", servers.updated_at AS "updatedAt",
   coalesce((SELECT json_agg(json_build_object('volumeId', volume_id, 'attachmentId', attachment_id, 'device', device, 'bootIndex', boot_index,
       'isLocal', is_local, 'deleteOnTermination', delete_on_termination, 'tag', tag, 'isLeaving', is_leaving) ORDER BY device)
     FROM server_disks WHERE server_id = servers.id), '[]') AS disks`);
@@ -66,6 +68,23 @@ export async function usageOf(db: Queries, { projectId, userId }: QuotaOwner): P
       coalesce(sum((flavor ->> 'ramMib')::integer), 0)::bigint AS ram
     FROM servers WHERE project_id = ${projectId} AND ${ofUser}`.execute(db);
   return rows[0] ?? { instances: 0, cores: 0, ram: 0 };
+}
+
+/** Those that have any of these volumes, in one order. */
+export async function serversOfVolumes(db: Queries, volumeIds: readonly string[]): Promise<Server[]> {
+  const { rows } = await sql<Server>`
+    SELECT ${fields} FROM servers WHERE servers.id IN (SELECT server_id FROM server_disks WHERE volume_id = ANY(${[...volumeIds]}::uuid[]))
+    ORDER BY servers.id`.execute(db);
+  return rows;
+}
+
+/** Whether its guest may be frozen. */
+export async function setFrozen(db: Queries, id: string, isFrozen: boolean): Promise<void> {
+  await db
+    .updateTable('servers')
+    .set({ frozen_at: isFrozen ? now : null })
+    .where('id', '=', id)
+    .execute();
 }
 
 export interface NewServer {
@@ -132,8 +151,6 @@ export interface ServerChanges {
   readonly machine?: { readonly id: string; readonly processId: number | null } | null;
   readonly isLaunched?: true;
 }
-
-const now = sql<string>`clock_timestamp()`;
 
 const changedColumns = (changes: ServerChanges) => ({
   ...(changes.name !== undefined && { name: changes.name }),
