@@ -3,6 +3,8 @@
  */
 import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
+import { readdir } from 'node:fs/promises';
+import { basename } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 export interface ProcessOptions {
@@ -119,6 +121,41 @@ export async function waitForEnd(processId: number, mark: string, timeoutMs: num
     await sleep(pauseMs);
   }
   return true;
+}
+
+const endTimeoutMs = 5_000;
+
+/** Sends the signals one after the other, five seconds apart, until the process has ended. False: it is there still. */
+export async function endProcess(
+  processId: number,
+  mark: string,
+  signals: readonly NodeJS.Signals[] = ['SIGTERM', 'SIGKILL'],
+): Promise<boolean> {
+  for (const signal of signals) {
+    if (!isProcessAlive(processId, mark)) return true;
+    try {
+      process.kill(processId, signal);
+    } catch {
+      return true;
+    }
+    if (await waitForEnd(processId, mark, endTimeoutMs)) return true;
+  }
+  return false;
+}
+
+export interface FoundProcess {
+  readonly id: number;
+  /** Without the program itself. */
+  readonly args: readonly string[];
+}
+
+/** All processes on this machine that run `program`, a name without a path. */
+export async function findProcesses(program: string): Promise<FoundProcess[]> {
+  const ids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name)).map(Number);
+  return ids.flatMap((id) => {
+    const [command, ...args] = processArguments(id);
+    return basename(command ?? '') === program ? [{ id, args }] : [];
+  });
 }
 
 function killGroup(processId: number): void {

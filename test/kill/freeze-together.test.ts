@@ -5,7 +5,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import { connectQmp } from '../../src/engine/volumes/layered-files/qmp.ts';
+import { connectQmp } from '../../src/engine/qemu/qmp.ts';
 import { newId } from '../../src/lib/ids.ts';
 import { applyTo, type DiskTree, diskBytes, makeDiskTree, mib, testHolder, type Write } from '../support/disk-tree.ts';
 import type { DiskOrder } from '../support/disks-child.ts';

@@ -6,11 +6,9 @@ import { createHash, randomBytes } from 'node:crypto';
 import { mkdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { replaceBytesDurably } from '../../../lib/durable-files.ts';
+import { checkSocketPaths } from '../../qemu/socket-paths.ts';
 import type { DiskExport } from '../contract.ts';
 
-/** The kernel's limit for names of unix sockets, without the final zero. */
-const socketPathBytesMax = 107;
-const logBytesShown = 2000;
 const folderNameLength = 12;
 const socketNameLength = 'n-'.length + 32;
 
@@ -21,12 +19,7 @@ export interface ExportFolder {
 }
 
 export function checkRuntimeDir(runtimeDir: string): void {
-  const longest = Buffer.byteLength(runtimeDir) + 1 + folderNameLength + 1 + socketNameLength;
-  if (longest > socketPathBytesMax) {
-    throw new RangeError(
-      `the runtime folder ${runtimeDir} is too long: names of sockets in it would have ${longest} bytes, at most ${socketPathBytesMax} are possible`,
-    );
-  }
+  checkSocketPaths(runtimeDir, 1 + folderNameLength + 1 + socketNameLength);
 }
 
 export function exportFolderOf(runtimeDir: string, exportId: string): ExportFolder {
@@ -57,9 +50,4 @@ export async function readExport(folder: ExportFolder): Promise<DiskExport | und
 
 export async function removeExportFolder(folder: ExportFolder): Promise<void> {
   await rm(folder.path, { recursive: true, force: true });
-}
-
-/** The end of what the daemon printed. */
-export async function readLog(logPath: string): Promise<string> {
-  return (await readFile(logPath, 'utf8').catch(() => '')).trim().slice(-logBytesShown);
 }

@@ -3,10 +3,11 @@
  * none), and from there down along the `backing` edges of its block graph. What our
  * rows say may be behind (a crash between a snapshot and the note of it); the daemon is right.
  */
+
+import type { QmpClient } from '../../qemu/qmp.ts';
 import { VolumeBackendError } from '../errors.ts';
 import { gateNode } from './gate-nodes.ts';
 import { isMergeName, layerOfNode, type NamedLayer } from './node-names.ts';
-import type { QmpClient } from './qmp.ts';
 
 interface BlockGraph {
   readonly nodes: readonly { readonly id: number; readonly name: string }[];

@@ -8,12 +8,14 @@ import { crashPoint } from '../../../lib/crash-points.ts';
 import { syncFile } from '../../../lib/durable-files.ts';
 import { messageOf } from '../../../lib/errors.ts';
 import type { Log } from '../../../lib/log.ts';
-import { isProcessAlive, waitForEnd } from '../../../lib/processes.ts';
+import { endProcess, isProcessAlive, waitForEnd } from '../../../lib/processes.ts';
 import type { Confinement } from '../../confinement/run-confined.ts';
+import { isStarting } from '../../qemu/program-start.ts';
+import { connectQmp, type QmpClient, QmpError } from '../../qemu/qmp.ts';
 import type { DiskExport, ExportState, LayerChain } from '../contract.ts';
 import { VolumeBackendError } from '../errors.ts';
 import { blockNode, nodeNamesOf, workingDirOf } from './block-nodes.ts';
-import { isStarting, waitUntilServing } from './daemon-start.ts';
+import { waitUntilServing } from './daemon-start.ts';
 import { type ExportFolder, exportFolderOf, makeExportFolder, readExport, recordExport, removeExportFolder } from './export-folder.ts';
 import { daemonExportId, readGraph } from './export-graph.ts';
 import { findStorageDaemon, storageDaemon } from './find-process.ts';
@@ -21,7 +23,6 @@ import { gateBlockNode, gateNode, gateObject, meterBlockNode, meterExport } from
 import type { LayerFile, LayerPaths } from './layer-paths.ts';
 import { nameOf } from './offline-tools.ts';
 import type { OpenMarks } from './open-marks.ts';
-import { connectQmp, type QmpClient, QmpError } from './qmp.ts';
 
 export interface ExportDeps {
   readonly paths: LayerPaths;
@@ -36,7 +37,6 @@ export const nbdExportName = 'disk';
 
 /** A clean end writes everything out first. */
 const quitTimeoutMs = 60_000;
-const killTimeoutMs = 5_000;
 /** One of them is ours, while writes are held back. */
 const connectionsMax = 17;
 /** A layer that was a top keeps room for 32 MiB of tables, and a live snapshot adds one. */
@@ -117,7 +117,7 @@ async function start(deps: ExportDeps, plan: Start): Promise<DiskExport> {
     await waitUntilServing(diskExport, plan.folder);
   } catch (error) {
     // Nobody was told of it yet, so it has nothing to write out; and before its start is complete it does not hear SIGTERM.
-    if (await isStarting(diskExport)) await endByForce(processId, plan.id, ['SIGKILL']);
+    if (await isStarting({ processId, mark: plan.id })) await endByForce(processId, plan.id, ['SIGKILL']);
     throw error;
   }
   if (!plan.readOnly) await deps.marks.set(plan.files.at(-1) as LayerFile, { owner: plan.id, processId });
@@ -215,14 +215,6 @@ async function endByForce(
   signals: readonly NodeJS.Signals[] = ['SIGTERM', 'SIGKILL'],
 ): Promise<void> {
   if (processId === undefined) return;
-  for (const signal of signals) {
-    if (!isProcessAlive(processId, id)) return;
-    try {
-      process.kill(processId, signal);
-    } catch {
-      return;
-    }
-    if (await waitForEnd(processId, id, killTimeoutMs)) return;
-  }
+  if (await endProcess(processId, id, signals)) return;
   throw new VolumeBackendError('busy', `the server of the disk (process ${processId}) cannot be ended`);
 }

@@ -1,6 +1,4 @@
-import { readdir } from 'node:fs/promises';
-import { basename } from 'node:path';
-import { processArguments } from '../../../lib/processes.ts';
+import { findProcesses } from '../../../lib/processes.ts';
 
 export const storageDaemon = 'qemu-storage-daemon';
 
@@ -9,11 +7,5 @@ export const storageDaemon = 'qemu-storage-daemon';
  * a daemon and the note of its process id. The cage around it has the same arguments, after a name of its own.
  */
 export async function findStorageDaemon(mark: string): Promise<number | undefined> {
-  for (const name of await readdir('/proc')) {
-    const processId = Number(name);
-    if (!Number.isInteger(processId)) continue;
-    const [program, ...args] = processArguments(processId);
-    if (basename(program ?? '') === storageDaemon && args.some((argument) => argument.includes(mark))) return processId;
-  }
-  return undefined;
+  return (await findProcesses(storageDaemon)).find(({ args }) => args.some((argument) => argument.includes(mark)))?.id;
 }

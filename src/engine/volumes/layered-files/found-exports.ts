@@ -5,7 +5,7 @@
 import { existsSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { processArguments } from '../../../lib/processes.ts';
+import { type FoundProcess, findProcesses } from '../../../lib/processes.ts';
 import type { DiskExport } from '../contract.ts';
 import type { FoundExport, LayerInventory } from '../inventory-contract.ts';
 import { exportFolderOf, folderAt, removeExportFolder } from './export-folder.ts';
@@ -29,8 +29,8 @@ export function createFoundExports({
 
   async function daemons(): Promise<Map<string, DiskExport>> {
     const found = new Map<string, DiskExport>();
-    for (const entry of await readdir('/proc')) {
-      const target = /^\d+$/.test(entry) ? exportOf(Number(entry)) : undefined;
+    for (const daemon of await findProcesses(storageDaemon)) {
+      const target = exportOf(daemon);
       if (target !== undefined && dirname(target.monitorPath) === exportFolderOf(runtimeDir, target.id).path)
         found.set(nameOf(target.id), target);
     }
@@ -60,9 +60,7 @@ function describe(name: string, target: DiskExport | undefined): FoundExport {
 }
 
 /** What the arguments of a process say; undefined when it is no server of a disk. */
-function exportOf(processId: number): DiskExport | undefined {
-  const [program, ...args] = processArguments(processId);
-  if (basename(program ?? '') !== storageDaemon) return undefined;
+function exportOf({ id: processId, args }: FoundProcess): DiskExport | undefined {
   const argumentOf = (option: string): string => args[args.lastIndexOf(option) + 1] ?? '';
   const id = /"id":"([^"]+)"/.exec(argumentOf('--export'))?.[1];
   const socketPath = pathIn(argumentOf('--nbd-server'), 'addr.path');

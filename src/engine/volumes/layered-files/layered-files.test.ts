@@ -10,6 +10,7 @@ import { armCrashPoint, disarmCrashPoints } from '../../../lib/crash-points.ts';
 import { waitForEnd } from '../../../lib/processes.ts';
 import { createConfinement } from '../../confinement/run-confined.ts';
 import { ExtentSet } from '../../disk/extent-set.ts';
+import { connectQmp } from '../../qemu/qmp.ts';
 import { createSpaceAccount } from '../../space/space-account.ts';
 import type { DiskExport, Layer, VolumeBackend } from '../contract.ts';
 import {
@@ -25,7 +26,6 @@ import {
   writeThrough,
 } from '../contract-suite/test-disks.ts';
 import { blockNode } from './block-nodes.ts';
-import { connectQmp } from './qmp.ts';
 
 const run = promisify(execFile);
 

@@ -20,6 +20,7 @@ import { crashPoint } from '../../../lib/crash-points.ts';
 import { syncFile } from '../../../lib/durable-files.ts';
 import { messageOf } from '../../../lib/errors.ts';
 import { layerContent } from '../../disk/layer-content.ts';
+import { type QmpClient, QmpError } from '../../qemu/qmp.ts';
 import type { CallOptions, DiskExport, Layer, LayerChain } from '../contract.ts';
 import { VolumeBackendError } from '../errors.ts';
 import { nodeNamesOf } from './block-nodes.ts';
@@ -32,7 +33,6 @@ import { endJobs, untilConcluded } from './merge-jobs.ts';
 import { createPaceKeeper, type MergePace } from './merge-pace.ts';
 import { mergeNameOf } from './node-names.ts';
 import { nameOf } from './offline-tools.ts';
-import { type QmpClient, QmpError } from './qmp.ts';
 
 const pollPauseMs = 100;
 const finaliseTimeoutMs = 60_000;

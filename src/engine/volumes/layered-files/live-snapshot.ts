@@ -11,6 +11,7 @@
  */
 import { crashPoint } from '../../../lib/crash-points.ts';
 import { syncFile } from '../../../lib/durable-files.ts';
+import { type QmpClient, QmpError } from '../../qemu/qmp.ts';
 import type { DiskExport, Layer, LayerChain } from '../contract.ts';
 import { VolumeBackendError } from '../errors.ts';
 import { blockNode, nodeNamesOf } from './block-nodes.ts';
@@ -19,7 +20,6 @@ import { type ExportDeps, withMonitor } from './exports.ts';
 import { gateNode } from './gate-nodes.ts';
 import type { LayerFile } from './layer-paths.ts';
 import { endJobs } from './merge-jobs.ts';
-import { type QmpClient, QmpError } from './qmp.ts';
 
 const transactionTimeoutMs = 60_000;
 

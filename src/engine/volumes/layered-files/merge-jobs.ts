@@ -1,8 +1,8 @@
 /** The jobs in a daemon that fold layers, and how they are ended. Each stays until it is dismissed, so that its end is never missed. */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { type QmpClient, QmpError } from '../../qemu/qmp.ts';
 import { VolumeBackendError } from '../errors.ts';
 import { type MergeJob, queryJobs } from './export-graph.ts';
-import { type QmpClient, QmpError } from './qmp.ts';
 
 const endPauseMs = 1;
 /** A job that ends writes out what is dirty. */

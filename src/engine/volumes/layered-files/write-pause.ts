@@ -16,12 +16,12 @@
 import { crashPoint } from '../../../lib/crash-points.ts';
 import { messageOf } from '../../../lib/errors.ts';
 import type { Log } from '../../../lib/log.ts';
+import type { QmpClient } from '../../qemu/qmp.ts';
 import type { DiskExport, WritePause } from '../contract.ts';
 import { VolumeBackendError } from '../errors.ts';
 import { queryServedNode } from './export-graph.ts';
 import { withMonitor } from './exports.ts';
 import { gateNode, gatePath, meterBytes } from './gate-nodes.ts';
-import type { QmpClient } from './qmp.ts';
 import { connectMeter, type WriteMeter } from './write-meter.ts';
 
 export interface WritePauseDeps {

@@ -34,6 +34,8 @@ export interface QmpClient {
 export interface QmpOptions {
   readonly timeoutMs?: number;
   readonly onEvent?: (event: QmpEvent) => void;
+  /** A connection that was made is over, whoever ended it. */
+  readonly onEnd?: () => void;
 }
 
 interface Waiting {
@@ -61,6 +63,8 @@ export async function connectQmp(socketPath: string, options: QmpOptions = {}): 
     await within(connection.greeting, timeoutMs, 'the monitor did not greet: another client may hold it');
     const client = clientOf(connection, timeoutMs);
     await client.execute('qmp_capabilities');
+    if (connection.ended !== undefined) throw connection.ended;
+    connection.socket.on('close', () => options.onEnd?.());
     return client;
   } catch (error) {
     connection.socket.destroy();
