@@ -31,6 +31,10 @@ export interface ConfinedCommand {
   /** A visible folder, or the folder of a visible file. Default: the root. */
   readonly workingDir?: string;
   readonly limits?: ConfinedLimits;
+  /** Device nodes below /dev that it may use, beside the harmless ones. */
+  readonly devices?: readonly string[];
+  /** It has the machine's own network, loopback included, in place of none. */
+  readonly sharesNetwork?: boolean;
 }
 
 export interface ConfinedRun extends ConfinedCommand {
@@ -125,10 +129,12 @@ function limitArguments(limits: ConfinedLimits = {}): string[] {
   return args;
 }
 
-function cageArguments(command: Pick<ConfinedCommand, 'readOnly' | 'readWrite' | 'workingDir'>): string[] {
-  const args = ['--unshare-all', '--new-session', '--cap-drop', 'ALL', '--uid', insideUser, '--gid', insideUser, '--clearenv'];
+function cageArguments(command: Omit<ConfinedCommand, 'command' | 'args' | 'limits'>): string[] {
+  const network = command.sharesNetwork === true ? ['--share-net'] : [];
+  const args = ['--unshare-all', ...network, '--new-session', '--cap-drop', 'ALL', '--uid', insideUser, '--gid', insideUser, '--clearenv'];
   for (const [name, value] of Object.entries(environment)) args.push('--setenv', name, value);
   args.push(...systemBinds(), '--proc', '/proc', '--dev', '/dev', '--tmpfs', '/tmp');
+  for (const path of command.devices ?? []) args.push('--dev-bind', path, path);
   // Folders before what lies in them, so that a read-only file inside a writable folder stays read-only.
   for (const path of command.readWrite ?? []) args.push('--bind', path, path);
   for (const path of command.readOnly ?? []) args.push('--ro-bind', path, path);

@@ -85,6 +85,14 @@ export type MachineEvent =
   /** The guest restarted. */
   | { readonly kind: 'reset' };
 
+/** A machine that was found on this host. */
+export interface FoundMachine {
+  /** Of its folder; the same for the same id. */
+  readonly name: string;
+  /** Undefined: it has ended, and only its folder is left. */
+  readonly machine: Machine | undefined;
+}
+
 export interface Hypervisor {
   /** Starts it, and returns once its processors run. A failed start leaves no process. Repeatable with the same id. */
   start(spec: MachineSpec): Promise<Machine>;
@@ -107,8 +115,14 @@ export interface Hypervisor {
   growDisk(machine: Machine, diskId: string, sizeBytes: number): Promise<void>;
   /** All machines that run on this host in our folder, whoever started them. */
   list(): Promise<readonly Machine[]>;
+  /** The same, and folders of machines that have ended: what this host shows, whatever anybody remembers. */
+  listFound(): Promise<readonly FoundMachine[]>;
+  /** Ends what `listFound` found under a name, and removes its folder. Not while one of that id is being started. */
+  endFound(name: string): Promise<void>;
   /** Where the channel to the agent in the guest listens, if the machine has one. One client at a time. */
   agentPath(machine: Machine): string;
+  /** Where the screen is shown (VNC, without a password: the folder is closed to others). */
+  screenPath(machine: Machine): string;
   /** The end of what the guest said on its console. */
   readConsole(consolePath: string, bytesMax: number): Promise<string>;
   /** Lets go of every machine, which all run on. */
