@@ -65,3 +65,6 @@ CREATE TABLE server_group_members (
   PRIMARY KEY (server_group_id, server_id)
 );
 CREATE INDEX ON server_group_members (server_id);
+
+-- Of Compute's service: the operator knows that it is gone, whatever it says of itself.
+ALTER TABLE service_states ADD COLUMN forced_down boolean NOT NULL DEFAULT false;

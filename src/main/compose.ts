@@ -9,6 +9,7 @@ import { createDisksService } from '../cloud/disks/service.ts';
 import { createFlavors } from '../cloud/flavors/service.ts';
 import { createGroupPorts } from '../cloud/groups/ports.ts';
 import { createGroupsService } from '../cloud/groups/service.ts';
+import { createComputeHosts } from '../cloud/hosts/compute-hosts.ts';
 import { createHosts } from '../cloud/hosts/service.ts';
 import { createIdentityService } from '../cloud/identity/service.ts';
 
@@ -35,6 +36,7 @@ import { systemClock } from '../lib/clock.ts';
 import type { Log } from '../lib/log.ts';
 import type { Ballast } from './ballast.ts';
 import type { Config } from './config.ts';
+import { createMachineFacts } from './machine-facts.ts';
 import type { StatePaths } from './state-dir.ts';
 import { createStatusSource } from './status-source.ts';
 
@@ -42,6 +44,7 @@ import { createStatusSource } from './status-source.ts';
 const moverOptions = ['--max-semi-space-size=4'];
 const availabilityZone = 'nova';
 /** No servers can be made yet, so they use nothing up. */
+const noLoad = async () => ({ servers: 0, vcpus: 0, ramMib: 0 });
 const noMachines = { usageOf: async () => ({ instances: 0, cores: 0, ram: 0 }) };
 
 export interface CloudOptions {
@@ -82,6 +85,8 @@ export async function composeCloud({ config, paths, database, connection, ballas
     return { totalBytes: capacityBytes, freeBytes: availableBytes };
   };
   const hosts = createHosts({ database, capacity, version: productVersion(), log, clock });
+  const machine = createMachineFacts(config.listen.host);
+  const computeHosts = createComputeHosts({ database, capacity, machine, load: noLoad, clock });
   const volumeTypes = createVolumeTypes({ database, quotas });
   const disks = createDisksService({ database, backend, log });
   // Volumes come before images and snapshots, which need them; so volumes know those by their ports.
@@ -156,6 +161,7 @@ export async function composeCloud({ config, paths, database, connection, ballas
     imageLimits,
     computeQuotas,
     hosts,
+    computeHosts,
     flavors: createFlavors({ database }),
     keypairs: createKeypairs({ database, quotas: computeQuotas, clock }),
     volumeTypes,

@@ -27,4 +27,10 @@ export const computeThings: Readonly<Record<string, Maker>> = {
     return (await must(member, 'POST', `${v21}/os-keypairs`, { keypair: { name: newName('keypair'), public_key: publicKey } })).keypair
       .name;
   },
+  async 'compute-service'({ must, sessions: { admin } }) {
+    return (await must(admin, 'GET', `${v21}/os-services?binary=nova-compute`)).services[0].id;
+  },
+  async hypervisor({ must, sessions: { admin } }) {
+    return (await must(admin, 'GET', `${v21}/os-hypervisors`)).hypervisors[0].id;
+  },
 };

@@ -35,6 +35,7 @@ export const cloudWithNothing = {
   imageLimits: nothing,
   computeQuotas: nothing,
   hosts: nothing,
+  computeHosts: nothing,
   flavors: nothing,
   keypairs: nothing,
   volumeTypes: nothing,

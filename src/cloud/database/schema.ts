@@ -332,6 +332,7 @@ export interface ServiceStatesTable {
   disabled: Generated<boolean>;
   disabled_reason: string | null;
   frozen: Generated<boolean>;
+  forced_down: Generated<boolean>;
 }
 
 export interface MessagesTable {

@@ -89,6 +89,7 @@ export const rules = {
   'quota_class:change': 'admin',
   'service:list': 'admin',
   'service:change': 'admin',
+  'hypervisor:list': 'admin',
   'pool:list': 'admin',
   'capabilities:get': 'admin',
   'host:list': 'admin',

@@ -1,4 +1,5 @@
 import type { FlavorsService } from '../../../cloud/flavors/service.ts';
+import type { ComputeHosts } from '../../../cloud/hosts/compute-hosts.ts';
 import type { KeypairsService } from '../../../cloud/keypairs/service.ts';
 import type { ComputeQuotas } from '../../../cloud/quotas/contract.ts';
 import type { TokenValidator } from '../shared/authentication.ts';
@@ -7,6 +8,7 @@ import type { TokenValidator } from '../shared/authentication.ts';
 export interface ComputeFront {
   readonly identity: TokenValidator;
   readonly computeQuotas: ComputeQuotas;
+  readonly computeHosts: ComputeHosts;
   readonly flavors: FlavorsService;
   readonly keypairs: KeypairsService;
   readonly publicUrl: string | undefined;

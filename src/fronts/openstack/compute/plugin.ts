@@ -6,15 +6,19 @@ import { acceptJson } from '../shared/json-parser.ts';
 import { nameRequests } from '../shared/request-id.ts';
 import { exactPathsOnly, ownProjectOnly } from '../shared/request-paths.ts';
 import { serveDiscovery } from '../shared/service-root.ts';
+import { registerAvailabilityZoneRoutes } from './availability-zones.ts';
 import type { ComputeFront } from './context.ts';
+import { registerExtensionRoutes } from './extensions.ts';
 import { registerFlavorAccessRoutes } from './flavor-access.ts';
 import { registerFlavorExtraSpecRoutes } from './flavor-extra-specs.ts';
 import { registerFlavorRoutes } from './flavors.ts';
+import { registerHypervisorRoutes } from './hypervisors.ts';
 import { registerKeypairRoutes } from './keypairs.ts';
 import { registerLimitRoutes } from './limits.ts';
 import { negotiate } from './microversions.ts';
 import { registerQuotaRoutes } from './quota-sets.ts';
 import { registerServerRoutes } from './servers.ts';
+import { registerServiceRoutes } from './services.ts';
 import { versionChoices, versionDocument, versionList } from './versions.ts';
 
 const servicePath = '/compute';
@@ -54,6 +58,10 @@ const guardedRoutes =
       registerKeypairRoutes,
       registerQuotaRoutes,
       registerLimitRoutes,
+      registerServiceRoutes,
+      registerHypervisorRoutes,
+      registerAvailabilityZoneRoutes,
+      registerExtensionRoutes,
     ];
     for (const routes of groups) routes(app, front);
     done();

@@ -1,0 +1,40 @@
+import type { FastifyInstance } from 'fastify';
+import type { ComputeServiceView } from '../../../cloud/hosts/compute-hosts.ts';
+import type { ComputeFront } from './context.ts';
+
+/** Where servers are. */
+const zoneName = 'nova';
+
+export function registerAvailabilityZoneRoutes(app: FastifyInstance, { computeHosts }: ComputeFront): void {
+  app.get('/os-availability-zone', async () => ({
+    availabilityZoneInfo: [{ zoneName, zoneState: { available: await computeHosts.takesServers() }, hosts: null }],
+  }));
+  app.get('/os-availability-zone/detail', async ({ caller }) => {
+    const services = await computeHosts.zones(caller);
+    return {
+      availabilityZoneInfo: ['internal', zoneName].map((zone) => {
+        const own = services.filter((service) => service.zone === zone);
+        return { zoneName: zone, zoneState: { available: own.some(isUsable) }, hosts: byHost(own) };
+      }),
+    };
+  });
+}
+
+const isUsable = ({ disabled, forcedDown }: ComputeServiceView): boolean => !disabled && !forcedDown;
+
+function byHost(services: readonly ComputeServiceView[]): object {
+  const hosts = [...new Set(services.map(({ host }) => host))];
+  return Object.fromEntries(
+    hosts.map((name) => [
+      name,
+      Object.fromEntries(
+        services
+          .filter(({ host }) => host === name)
+          .map(({ binary, disabled, forcedDown, updatedAt }) => [
+            binary,
+            { active: !disabled, available: !forcedDown, updated_at: updatedAt },
+          ]),
+      ),
+    ]),
+  );
+}
