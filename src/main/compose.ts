@@ -22,6 +22,7 @@ import { createMessages, tellingUsers } from '../cloud/messages/service.ts';
 import { createComputeQuotas } from '../cloud/quotas/compute-quotas.ts';
 import { createImageLimitQuotas } from '../cloud/quotas/image-limits.ts';
 import { createQuotas } from '../cloud/quotas/service.ts';
+import { createServerGroups } from '../cloud/server-groups/service.ts';
 import { createSnapshotPorts, createSnapshotsService } from '../cloud/snapshots/service.ts';
 import { createTransfersService } from '../cloud/transfers/service.ts';
 import { createVolumeTypes } from '../cloud/volume-types/service.ts';
@@ -164,6 +165,7 @@ export async function composeCloud({ config, paths, database, connection, ballas
     computeHosts,
     flavors: createFlavors({ database }),
     keypairs: createKeypairs({ database, quotas: computeQuotas, clock }),
+    serverGroups: createServerGroups({ database, quotas: computeQuotas }),
     volumeTypes,
     messages: createMessages({ database }),
     volumes,

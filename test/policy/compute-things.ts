@@ -33,4 +33,8 @@ export const computeThings: Readonly<Record<string, Maker>> = {
   async hypervisor({ must, sessions: { admin } }) {
     return (await must(admin, 'GET', `${v21}/os-hypervisors`)).hypervisors[0].id;
   },
+  async 'server-group'({ must, sessions: { member } }) {
+    const order = { name: newName('server-group'), policy: 'affinity' };
+    return (await must(member, 'POST', `${v21}/os-server-groups`, { server_group: order })).server_group.id;
+  },
 };

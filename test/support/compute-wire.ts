@@ -7,6 +7,7 @@ import { createIdentityService } from '../../src/cloud/identity/service.ts';
 import { createKeypairs } from '../../src/cloud/keypairs/service.ts';
 import { createComputeQuotas } from '../../src/cloud/quotas/compute-quotas.ts';
 import type { MachineUsageSource } from '../../src/cloud/quotas/contract.ts';
+import { createServerGroups } from '../../src/cloud/server-groups/service.ts';
 import { computeFront } from '../../src/fronts/openstack/compute/plugin.ts';
 import { identityFront } from '../../src/fronts/openstack/identity/plugin.ts';
 import { systemClock } from '../../src/lib/clock.ts';
@@ -55,6 +56,7 @@ export function computeParts(database: Database, { machines = noMachines }: Comp
     computeHosts,
     flavors: createFlavors({ database }),
     keypairs: createKeypairs({ database, quotas: computeQuotas }),
+    serverGroups: createServerGroups({ database, quotas: computeQuotas }),
   };
 }
 

@@ -198,6 +198,9 @@ const fields = [
   'cores',
   'key_pairs',
   'public_key',
+  'policy',
+  'policies',
+  'rules',
   'networks',
 ] as const;
 const envelopes = [
@@ -245,6 +248,7 @@ const envelopes = [
   'config',
   'flavor',
   'keypair',
+  'server_group',
   'addTenantAccess',
   'removeTenantAccess',
 ];

@@ -38,6 +38,7 @@ export const cloudWithNothing = {
   computeHosts: nothing,
   flavors: nothing,
   keypairs: nothing,
+  serverGroups: nothing,
   volumeTypes: nothing,
   messages: nothing,
   volumes: nothing,

@@ -2,6 +2,7 @@ import type { FlavorsService } from '../../../cloud/flavors/service.ts';
 import type { ComputeHosts } from '../../../cloud/hosts/compute-hosts.ts';
 import type { KeypairsService } from '../../../cloud/keypairs/service.ts';
 import type { ComputeQuotas } from '../../../cloud/quotas/contract.ts';
+import type { ServerGroupsService } from '../../../cloud/server-groups/service.ts';
 import type { TokenValidator } from '../shared/authentication.ts';
 
 /** What the routes of Compute work with. */
@@ -11,5 +12,6 @@ export interface ComputeFront {
   readonly computeHosts: ComputeHosts;
   readonly flavors: FlavorsService;
   readonly keypairs: KeypairsService;
+  readonly serverGroups: ServerGroupsService;
   readonly publicUrl: string | undefined;
 }

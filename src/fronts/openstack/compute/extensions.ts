@@ -15,6 +15,7 @@ const extensions: readonly (readonly [alias: string, name: string])[] = [
   ['limits', 'Limits'],
   ['os-quota-class-sets', 'QuotaClasses'],
   ['os-quota-sets', 'Quotas'],
+  ['os-server-groups', 'ServerGroups'],
   ['os-services', 'Services'],
   ['os-used-limits', 'UsedLimits'],
   ['os-user-quotas', 'UserQuotas'],

@@ -17,6 +17,7 @@ import { registerKeypairRoutes } from './keypairs.ts';
 import { registerLimitRoutes } from './limits.ts';
 import { negotiate } from './microversions.ts';
 import { registerQuotaRoutes } from './quota-sets.ts';
+import { registerServerGroupRoutes } from './server-groups.ts';
 import { registerServerRoutes } from './servers.ts';
 import { registerServiceRoutes } from './services.ts';
 import { versionChoices, versionDocument, versionList } from './versions.ts';
@@ -56,6 +57,7 @@ const guardedRoutes =
       registerFlavorExtraSpecRoutes,
       registerFlavorAccessRoutes,
       registerKeypairRoutes,
+      registerServerGroupRoutes,
       registerQuotaRoutes,
       registerLimitRoutes,
       registerServiceRoutes,
