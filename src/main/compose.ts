@@ -9,6 +9,7 @@ import { createDisksService } from '../cloud/disks/service.ts';
 import { createFlavors } from '../cloud/flavors/service.ts';
 import { createGroupPorts } from '../cloud/groups/ports.ts';
 import { createGroupsService } from '../cloud/groups/service.ts';
+import { createAggregates } from '../cloud/hosts/aggregates.ts';
 import { createComputeHosts } from '../cloud/hosts/compute-hosts.ts';
 import { createHosts } from '../cloud/hosts/service.ts';
 import { createIdentityService } from '../cloud/identity/service.ts';
@@ -163,6 +164,7 @@ export async function composeCloud({ config, paths, database, connection, ballas
     computeQuotas,
     hosts,
     computeHosts,
+    aggregates: createAggregates({ database }),
     flavors: createFlavors({ database }),
     keypairs: createKeypairs({ database, quotas: computeQuotas, clock }),
     serverGroups: createServerGroups({ database, quotas: computeQuotas }),

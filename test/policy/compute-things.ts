@@ -37,4 +37,7 @@ export const computeThings: Readonly<Record<string, Maker>> = {
     const order = { name: newName('server-group'), policy: 'affinity' };
     return (await must(member, 'POST', `${v21}/os-server-groups`, { server_group: order })).server_group.id;
   },
+  async aggregate({ must, sessions: { admin } }) {
+    return String((await must(admin, 'POST', `${v21}/os-aggregates`, { aggregate: { name: newName('aggregate') } })).aggregate.id);
+  },
 };

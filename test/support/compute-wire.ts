@@ -2,6 +2,7 @@
 import fastify from 'fastify';
 import type { Database } from '../../src/cloud/database/service.ts';
 import { createFlavors } from '../../src/cloud/flavors/service.ts';
+import { createAggregates } from '../../src/cloud/hosts/aggregates.ts';
 import { createComputeHosts } from '../../src/cloud/hosts/compute-hosts.ts';
 import { createIdentityService } from '../../src/cloud/identity/service.ts';
 import { createKeypairs } from '../../src/cloud/keypairs/service.ts';
@@ -54,6 +55,7 @@ export function computeParts(database: Database, { machines = noMachines }: Comp
   return {
     computeQuotas,
     computeHosts,
+    aggregates: createAggregates({ database }),
     flavors: createFlavors({ database }),
     keypairs: createKeypairs({ database, quotas: computeQuotas }),
     serverGroups: createServerGroups({ database, quotas: computeQuotas }),

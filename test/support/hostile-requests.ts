@@ -249,6 +249,10 @@ const envelopes = [
   'flavor',
   'keypair',
   'server_group',
+  'aggregate',
+  'add_host',
+  'remove_host',
+  'set_metadata',
   'addTenantAccess',
   'removeTenantAccess',
 ];

@@ -36,6 +36,7 @@ export const cloudWithNothing = {
   computeQuotas: nothing,
   hosts: nothing,
   computeHosts: nothing,
+  aggregates: nothing,
   flavors: nothing,
   keypairs: nothing,
   serverGroups: nothing,

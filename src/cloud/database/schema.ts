@@ -636,6 +636,17 @@ export interface ServerGroupMembersTable {
   server_id: string;
 }
 
+export interface HostAggregatesTable {
+  id: GeneratedAlways<number>;
+  uuid: string;
+  name: string;
+  availability_zone: string | null;
+  hosts: Generated<string[]>;
+  metadata: DefaultedJsonColumn<StringMap>;
+  created_at: DefaultedTimestamp;
+  updated_at: Timestamp | null;
+}
+
 export interface Schema {
   domains: DomainsTable;
   projects: ProjectsTable;
@@ -697,4 +708,5 @@ export interface Schema {
   keypairs: KeypairsTable;
   server_groups: ServerGroupsTable;
   server_group_members: ServerGroupMembersTable;
+  host_aggregates: HostAggregatesTable;
 }

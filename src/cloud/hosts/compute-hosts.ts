@@ -8,16 +8,20 @@ import { badRequest, conflict, notFound } from '../../lib/errors.ts';
 import type { Database, Schema, Timestamp } from '../database/service.ts';
 import type { Caller } from '../identity/caller.ts';
 import { authorise } from '../identity/policy.ts';
+import { zoneOf } from './aggregate-store.ts';
 import { type Capacity, hostName } from './contract.ts';
 import { readStates, writeState } from './store.ts';
 
 const gib = 2 ** 30;
 
+/** Of servers' host, unless an aggregate says otherwise. */
+const defaultZone = 'nova';
+
 /** Which numbers and ids stand for them never changes. */
 const services = [
   { id: 1, uuid: '5b1d2f0e-7c61-4b52-9a55-0c8f6d1e7a01', binary: 'nova-conductor', zone: 'internal' },
   { id: 2, uuid: '5b1d2f0e-7c61-4b52-9a55-0c8f6d1e7a02', binary: 'nova-scheduler', zone: 'internal' },
-  { id: 3, uuid: '5b1d2f0e-7c61-4b52-9a55-0c8f6d1e7a03', binary: 'nova-compute', zone: 'nova' },
+  { id: 3, uuid: '5b1d2f0e-7c61-4b52-9a55-0c8f6d1e7a03', binary: 'nova-compute', zone: defaultZone },
 ] as const;
 const [, , compute] = services;
 const hypervisorId = { id: 1, uuid: '5b1d2f0e-7c61-4b52-9a55-0c8f6d1e7a10' };
@@ -89,8 +93,8 @@ export interface ComputeHosts {
   hypervisor(caller: Caller, id: string): Promise<Hypervisor>;
   /** The services of both zones, the one for servers last. */
   zones(caller: Caller): Promise<ComputeServiceView[]>;
-  /** Whether servers can be put somewhere. For everybody. */
-  takesServers(db?: Kysely<Schema>): Promise<boolean>;
+  /** Where servers are, and whether more can be put there. For everybody. */
+  zone(db?: Kysely<Schema>): Promise<{ readonly name: string; readonly takesServers: boolean }>;
 }
 
 export interface ComputeHostsDeps {
@@ -108,11 +112,13 @@ export function createComputeHosts(deps: ComputeHostsDeps): ComputeHosts {
 
   const views = async (db: Kysely<Schema>): Promise<ComputeServiceView[]> => {
     const states = await readStates(db);
+    const zone = await zoneOf(db, hostName);
     return services.map((service) => {
       const state = states.find(({ host, binary }) => host === hostName && binary === service.binary);
       const { disabled = false, disabledReason = null, forcedDown = false } = state ?? {};
       // They answer: so they are there now.
-      return { ...service, host: hostName, disabled, disabledReason, forcedDown, updatedAt: clock.nowText() };
+      const own = service.binary === compute.binary && zone !== undefined ? { zone } : {};
+      return { ...service, ...own, host: hostName, disabled, disabledReason, forcedDown, updatedAt: clock.nowText() };
     });
   };
   const named = async (name: ServiceName): Promise<ComputeServiceView> => {
@@ -171,9 +177,10 @@ export function createComputeHosts(deps: ComputeHostsDeps): ComputeHosts {
       authorise(caller, 'service:list', { projectId: null });
       return await views(database.sql);
     },
-    async takesServers(db = database.sql) {
+    async zone(db = database.sql) {
       const service = (await views(db)).find(({ binary }) => binary === compute.binary);
-      return service !== undefined && !service.disabled && !service.forcedDown;
+      if (service === undefined) throw new Error(`there is no ${compute.binary}`);
+      return { name: service.zone, takesServers: !service.disabled && !service.forcedDown };
     },
   };
 }

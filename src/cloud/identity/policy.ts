@@ -94,6 +94,7 @@ export const rules = {
   'service:list': 'admin',
   'service:change': 'admin',
   'hypervisor:list': 'admin',
+  'aggregate:change': 'admin',
   'pool:list': 'admin',
   'capabilities:get': 'admin',
   'host:list': 'admin',

@@ -2,17 +2,15 @@ import type { FastifyInstance } from 'fastify';
 import type { ComputeServiceView } from '../../../cloud/hosts/compute-hosts.ts';
 import type { ComputeFront } from './context.ts';
 
-/** Where servers are. */
-const zoneName = 'nova';
-
 export function registerAvailabilityZoneRoutes(app: FastifyInstance, { computeHosts }: ComputeFront): void {
-  app.get('/os-availability-zone', async () => ({
-    availabilityZoneInfo: [{ zoneName, zoneState: { available: await computeHosts.takesServers() }, hosts: null }],
-  }));
+  app.get('/os-availability-zone', async () => {
+    const { name, takesServers } = await computeHosts.zone();
+    return { availabilityZoneInfo: [{ zoneName: name, zoneState: { available: takesServers }, hosts: null }] };
+  });
   app.get('/os-availability-zone/detail', async ({ caller }) => {
     const services = await computeHosts.zones(caller);
     return {
-      availabilityZoneInfo: ['internal', zoneName].map((zone) => {
+      availabilityZoneInfo: [...new Set(services.map(({ zone }) => zone))].map((zone) => {
         const own = services.filter((service) => service.zone === zone);
         return { zoneName: zone, zoneState: { available: own.some(isUsable) }, hosts: byHost(own) };
       }),

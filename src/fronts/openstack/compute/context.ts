@@ -1,4 +1,5 @@
 import type { FlavorsService } from '../../../cloud/flavors/service.ts';
+import type { Aggregates } from '../../../cloud/hosts/aggregates.ts';
 import type { ComputeHosts } from '../../../cloud/hosts/compute-hosts.ts';
 import type { KeypairsService } from '../../../cloud/keypairs/service.ts';
 import type { ComputeQuotas } from '../../../cloud/quotas/contract.ts';
@@ -10,6 +11,7 @@ export interface ComputeFront {
   readonly identity: TokenValidator;
   readonly computeQuotas: ComputeQuotas;
   readonly computeHosts: ComputeHosts;
+  readonly aggregates: Aggregates;
   readonly flavors: FlavorsService;
   readonly keypairs: KeypairsService;
   readonly serverGroups: ServerGroupsService;

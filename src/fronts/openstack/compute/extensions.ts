@@ -3,6 +3,7 @@ import { notFound } from '../../../lib/errors.ts';
 
 /** Alias and name of what is here beyond servers. Clients look for some of them before they ask. */
 const extensions: readonly (readonly [alias: string, name: string])[] = [
+  ['os-aggregates', 'Aggregates'],
   ['os-availability-zone', 'AvailabilityZone'],
   ['os-flavor-access', 'FlavorAccess'],
   ['os-flavor-extra-specs', 'FlavorExtraSpecs'],

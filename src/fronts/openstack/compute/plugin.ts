@@ -6,6 +6,7 @@ import { acceptJson } from '../shared/json-parser.ts';
 import { nameRequests } from '../shared/request-id.ts';
 import { exactPathsOnly, ownProjectOnly } from '../shared/request-paths.ts';
 import { serveDiscovery } from '../shared/service-root.ts';
+import { registerAggregateRoutes } from './aggregates.ts';
 import { registerAvailabilityZoneRoutes } from './availability-zones.ts';
 import type { ComputeFront } from './context.ts';
 import { registerExtensionRoutes } from './extensions.ts';
@@ -63,6 +64,7 @@ const guardedRoutes =
       registerServiceRoutes,
       registerHypervisorRoutes,
       registerAvailabilityZoneRoutes,
+      registerAggregateRoutes,
       registerExtensionRoutes,
     ];
     for (const routes of groups) routes(app, front);
