@@ -196,3 +196,37 @@ it('names what there is beyond servers', async () => {
   expect((await wire.send(ada, 'GET', '/extensions/os-keypairs')).body.extension.name).toBe('Keypairs');
   expect((await wire.send(ada, 'GET', '/extensions/os-magic')).status).toBe(404);
 });
+
+describe('hosts, until 2.42', () => {
+  const hosts = (path = '', version?: string) => operator('GET', `/os-hosts${path}`, undefined, version);
+
+  it('are the services, and the machine', async () => {
+    expect((await hosts()).body.hosts).toContainEqual({ host_name: host, service: 'compute', zone: 'nova' });
+    expect((await hosts('?zone=')).body.hosts).toHaveLength(3);
+    expect((await hosts('?zone=internal')).body.hosts).toHaveLength(2);
+    expect((await hosts('?zone=x')).body.hosts).toEqual([]);
+    const lines = (await hosts(`/${host}`)).body.host.map(({ resource }: { resource: object }) => resource);
+    expect(lines[0]).toMatchObject({ host, project: '(total)', cpu: expect.any(Number), disk_gb: 100 });
+    expect(lines[1]).toMatchObject({ project: '(used_now)', cpu: 0, memory_mb: 0, disk_gb: 40 });
+    expect((await hosts('', '2.43')).status).toBe(404);
+  });
+
+  it('are closed and opened, and nothing else', async () => {
+    const change = (body: object, path = `/${host}`) => operator('PUT', `/os-hosts${path}`, body);
+    expect((await change({ status: 'disable' })).body).toEqual({ host, status: 'disabled' });
+    expect(await zoneIsOpen()).toBe(false);
+    expect((await change({ status: 'Enable' })).body).toEqual({ host, status: 'enabled' });
+    expect(await zoneIsOpen()).toBe(true);
+    for (const body of [{}, { status: 'x' }, { maintenance_mode: 'x' }, { maintenance_mode: 'enable' }, { colour: 'red' }]) {
+      expect((await change(body)).status, JSON.stringify(body)).toBe(400);
+    }
+    expect((await change({ status: 'enable' }, '/other')).status).toBe(404);
+    for (const power of ['startup', 'shutdown', 'reboot']) {
+      expect((await hosts(`/${host}/${power}`)).status).toBe(400);
+      expect((await hosts(`/other/${power}`)).status).toBe(404);
+      expect((await wire.send(ada, 'GET', `/os-hosts/${host}/${power}`)).status).toBe(403);
+    }
+    for (const path of ['', `/${host}`]) expect((await wire.send(ada, 'GET', `/os-hosts${path}`)).status).toBe(403);
+    expect((await wire.send(ada, 'PUT', `/os-hosts/${host}`, { status: 'disable' })).status).toBe(403);
+  });
+});

@@ -56,7 +56,7 @@ export function registerAggregateRoutes(app: FastifyInstance, { aggregates }: Co
 }
 
 function idIn({ id }: { readonly id: string }): number {
-  if (!/^\d{1,10}$/.test(id) || Number(id) > integerMax) throw badRequest(`Invalid input received: id ${id} is not an integer`);
+  if (!/^-?\d{1,10}$/.test(id) || Math.abs(Number(id)) > integerMax) throw badRequest(`Invalid input received: id ${id} is not an integer`);
   return Number(id);
 }
 

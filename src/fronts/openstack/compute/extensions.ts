@@ -11,6 +11,7 @@ const extensions: readonly (readonly [alias: string, name: string])[] = [
   ['os-flavor-rxtx', 'FlavorRxtx'],
   ['flavors', 'Flavors'],
   ['os-flavor-extra-data', 'FlavorExtraData'],
+  ['os-hosts', 'Hosts'],
   ['os-hypervisors', 'Hypervisors'],
   ['os-keypairs', 'Keypairs'],
   ['limits', 'Limits'],

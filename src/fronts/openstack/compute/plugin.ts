@@ -13,6 +13,7 @@ import { registerExtensionRoutes } from './extensions.ts';
 import { registerFlavorAccessRoutes } from './flavor-access.ts';
 import { registerFlavorExtraSpecRoutes } from './flavor-extra-specs.ts';
 import { registerFlavorRoutes } from './flavors.ts';
+import { registerHostRoutes } from './hosts.ts';
 import { registerHypervisorRoutes } from './hypervisors.ts';
 import { registerKeypairRoutes } from './keypairs.ts';
 import { registerLimitRoutes } from './limits.ts';
@@ -63,6 +64,7 @@ const guardedRoutes =
       registerLimitRoutes,
       registerServiceRoutes,
       registerHypervisorRoutes,
+      registerHostRoutes,
       registerAvailabilityZoneRoutes,
       registerAggregateRoutes,
       registerExtensionRoutes,
