@@ -65,3 +65,18 @@ CREATE TABLE server_group_members (
   PRIMARY KEY (server_group_id, server_id)
 );
 CREATE INDEX ON server_group_members (server_id);
+
+-- Of Compute's service: the operator knows that it is gone, whatever it says of itself.
+ALTER TABLE service_states ADD COLUMN forced_down boolean NOT NULL DEFAULT false;
+
+-- Hosts that operators see as one, or put into a zone.
+CREATE TABLE host_aggregates (
+  id                integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  uuid              uuid NOT NULL UNIQUE,
+  name              text NOT NULL UNIQUE,
+  availability_zone text,
+  hosts             text[] NOT NULL DEFAULT '{}',
+  metadata          jsonb NOT NULL DEFAULT '{}',
+  created_at        timestamptz NOT NULL DEFAULT clock_timestamp(),
+  updated_at        timestamptz
+);

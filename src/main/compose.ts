@@ -9,6 +9,8 @@ import { createDisksService, type Quiescence } from '../cloud/disks/service.ts';
 import { createFlavors } from '../cloud/flavors/service.ts';
 import { createGroupPorts } from '../cloud/groups/ports.ts';
 import { createGroupsService } from '../cloud/groups/service.ts';
+import { createAggregates } from '../cloud/hosts/aggregates.ts';
+import { createComputeHosts } from '../cloud/hosts/compute-hosts.ts';
 import { createHosts } from '../cloud/hosts/service.ts';
 import { createIdentityService } from '../cloud/identity/service.ts';
 
@@ -21,7 +23,8 @@ import { createMessages, tellingUsers } from '../cloud/messages/service.ts';
 import { createComputeQuotas } from '../cloud/quotas/compute-quotas.ts';
 import { createImageLimitQuotas } from '../cloud/quotas/image-limits.ts';
 import { createQuotas } from '../cloud/quotas/service.ts';
-import { createServersService, machineUsage } from '../cloud/servers/service.ts';
+import { createServerGroups } from '../cloud/server-groups/service.ts';
+import { createServersService, machineLoad, machineUsage } from '../cloud/servers/service.ts';
 import { createSnapshotPorts, createSnapshotsService } from '../cloud/snapshots/service.ts';
 import { createTransfersService } from '../cloud/transfers/service.ts';
 import { createVolumeTypes } from '../cloud/volume-types/service.ts';
@@ -40,6 +43,7 @@ import { systemClock } from '../lib/clock.ts';
 import type { Log } from '../lib/log.ts';
 import type { Ballast } from './ballast.ts';
 import type { Config } from './config.ts';
+import { createMachineFacts } from './machine-facts.ts';
 import type { StatePaths } from './state-dir.ts';
 import { createStatusSource } from './status-source.ts';
 
@@ -85,6 +89,8 @@ export async function composeCloud({ config, paths, database, connection, ballas
     return { totalBytes: capacityBytes, freeBytes: availableBytes };
   };
   const hosts = createHosts({ database, capacity, version: productVersion(), log, clock });
+  const machine = createMachineFacts(config.listen.host);
+  const computeHosts = createComputeHosts({ database, capacity, machine, load: machineLoad, clock });
   const volumeTypes = createVolumeTypes({ database, quotas });
   // Disks come before servers, whose guests can be made to stand still.
   const quiescence: Quiescence = { around: (...request) => servers.quiescence.around(...request) };
@@ -178,8 +184,11 @@ export async function composeCloud({ config, paths, database, connection, ballas
     imageLimits,
     computeQuotas,
     hosts,
+    computeHosts,
+    aggregates: createAggregates({ database }),
     flavors,
     keypairs,
+    serverGroups: createServerGroups({ database, quotas: computeQuotas }),
     volumeTypes,
     messages: createMessages({ database }),
     volumes,

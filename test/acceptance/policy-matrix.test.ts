@@ -22,6 +22,7 @@ beforeAll(async () => {
   const unlimited = { volumes: -1, snapshots: -1, gigabytes: -1, backups: -1, backup_gigabytes: -1, groups: -1 };
   for (const { projectId } of [admin, member, other]) {
     await world.must(admin, 'PUT', `/volume/v3/os-quota-sets/${projectId}`, { quota_set: unlimited });
+    await world.must(admin, 'PUT', `/compute/v2.1/os-quota-sets/${projectId}`, { quota_set: { server_groups: -1, key_pairs: -1 } });
   }
 });
 afterAll(async () => {
@@ -52,6 +53,7 @@ const ownThings = [
   'message',
   'own-type',
   'private-flavor',
+  'server-group',
   'image',
   'private-image',
   'private-namespace',

@@ -27,4 +27,17 @@ export const computeThings: Readonly<Record<string, Maker>> = {
     return (await must(member, 'POST', `${v21}/os-keypairs`, { keypair: { name: newName('keypair'), public_key: publicKey } })).keypair
       .name;
   },
+  async 'compute-service'({ must, sessions: { admin } }) {
+    return (await must(admin, 'GET', `${v21}/os-services?binary=nova-compute`)).services[0].id;
+  },
+  async hypervisor({ must, sessions: { admin } }) {
+    return (await must(admin, 'GET', `${v21}/os-hypervisors`)).hypervisors[0].id;
+  },
+  async 'server-group'({ must, sessions: { member } }) {
+    const order = { name: newName('server-group'), policy: 'affinity' };
+    return (await must(member, 'POST', `${v21}/os-server-groups`, { server_group: order })).server_group.id;
+  },
+  async aggregate({ must, sessions: { admin } }) {
+    return String((await must(admin, 'POST', `${v21}/os-aggregates`, { aggregate: { name: newName('aggregate') } })).aggregate.id);
+  },
 };

@@ -56,6 +56,11 @@ export async function glance(service: ServiceUnderTest, ...args: string[]): Prom
   return await run('/usr/bin/glance', args, await openrcOf(service));
 }
 
+/** Debian's older compute client. */
+export async function nova(service: ServiceUnderTest, ...args: string[]): Promise<CommandResult> {
+  return await run('/usr/bin/nova', args, await openrcOf(service));
+}
+
 /** The credentials of the `openrc` file. */
 async function openrcOf(service: ServiceUnderTest): Promise<Record<string, string>> {
   const openrc = await readFile(join(service.stateDir, 'openrc'), 'utf8');

@@ -1,7 +1,7 @@
 /** Command lines of the unmodified clients as people type them, words apart by spaces, and what they print. */
 import { afterAll } from 'vitest';
 import { type Api, signIn } from './api.ts';
-import { type CommandResult, cinder, glance, openstack } from './clients.ts';
+import { type CommandResult, cinder, glance, nova, openstack } from './clients.ts';
 import { makeStateDir, removeStateDir, type ServiceUnderTest, startServiceUnderTest } from './service.ts';
 
 export interface CommandLines {
@@ -15,6 +15,7 @@ export interface CommandLines {
   /** Must succeed; the rows of the table it prints, by column. Of a `Property | Value` table: one row. */
   cinder(line: string): Promise<Record<string, string>[]>;
   glance(line: string): Promise<Record<string, string>[]>;
+  nova(line: string): Promise<Record<string, string>[]>;
 }
 
 /** The real service for the tests of one file, and command lines on it. It goes when they are over. */
@@ -49,6 +50,7 @@ function commandLines(service: ServiceUnderTest): CommandLines {
     },
     cinder: async (line) => tableOf(await must(line, cinder(service, ...wordsOf(line)))),
     glance: async (line) => tableOf(await must(line, glance(service, ...wordsOf(line)))),
+    nova: async (line) => tableOf(await must(line, nova(service, ...wordsOf(line)))),
   };
 }
 

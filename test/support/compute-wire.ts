@@ -2,14 +2,18 @@
 import fastify from 'fastify';
 import type { Database } from '../../src/cloud/database/service.ts';
 import { createFlavors } from '../../src/cloud/flavors/service.ts';
+import { createAggregates } from '../../src/cloud/hosts/aggregates.ts';
+import { createComputeHosts } from '../../src/cloud/hosts/compute-hosts.ts';
 import { createIdentityService } from '../../src/cloud/identity/service.ts';
 import { createKeypairs } from '../../src/cloud/keypairs/service.ts';
 import { createComputeQuotas } from '../../src/cloud/quotas/compute-quotas.ts';
 import type { MachineUsageSource } from '../../src/cloud/quotas/contract.ts';
+import { createServerGroups } from '../../src/cloud/server-groups/service.ts';
 import type { ServersService } from '../../src/cloud/servers/service.ts';
 import { computeFront } from '../../src/fronts/openstack/compute/plugin.ts';
 import { identityFront } from '../../src/fronts/openstack/identity/plugin.ts';
 import { systemClock } from '../../src/lib/clock.ts';
+import { createMachineFacts } from '../../src/main/machine-facts.ts';
 import { type TestDatabase, testDatabase } from './database.ts';
 import { memberOf, type Person, signIn } from './people.ts';
 
@@ -37,14 +41,28 @@ export interface ComputeWireOptions {
   readonly machines?: MachineUsageSource;
 }
 
+const gib = 2 ** 30;
 const noMachines: MachineUsageSource = { usageOf: async () => ({ instances: 0, cores: 0, ram: 0 }) };
 
 /** What Compute's front works with, but for who asks. */
 export function computeParts(database: Database, { machines = noMachines }: ComputeWireOptions = {}) {
   const computeQuotas = createComputeQuotas({ database, machines });
-  // Its routes are tested where there are machines.
-  const servers = {} as ServersService;
-  return { servers, computeQuotas, flavors: createFlavors({ database }), keypairs: createKeypairs({ database, quotas: computeQuotas }) };
+  const computeHosts = createComputeHosts({
+    database,
+    capacity: async () => ({ totalBytes: 100 * gib, freeBytes: 60 * gib }),
+    machine: createMachineFacts('127.0.0.1'),
+    load: async () => ({ servers: 0, vcpus: 0, ramMib: 0 }),
+  });
+  return {
+    // Its routes are tested where there are machines.
+    servers: {} as ServersService,
+    computeQuotas,
+    computeHosts,
+    aggregates: createAggregates({ database }),
+    flavors: createFlavors({ database }),
+    keypairs: createKeypairs({ database, quotas: computeQuotas }),
+    serverGroups: createServerGroups({ database, quotas: computeQuotas }),
+  };
 }
 
 export async function startComputeWire(options: ComputeWireOptions = {}): Promise<ComputeWire> {

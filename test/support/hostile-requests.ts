@@ -198,6 +198,9 @@ const fields = [
   'cores',
   'key_pairs',
   'public_key',
+  'policy',
+  'policies',
+  'rules',
   'networks',
 ] as const;
 const envelopes = [
@@ -245,6 +248,11 @@ const envelopes = [
   'config',
   'flavor',
   'keypair',
+  'server_group',
+  'aggregate',
+  'add_host',
+  'remove_host',
+  'set_metadata',
   'addTenantAccess',
   'removeTenantAccess',
 ];

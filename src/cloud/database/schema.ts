@@ -334,6 +334,7 @@ export interface ServiceStatesTable {
   disabled: Generated<boolean>;
   disabled_reason: string | null;
   frozen: Generated<boolean>;
+  forced_down: Generated<boolean>;
 }
 
 export interface MessagesTable {
@@ -697,6 +698,17 @@ export interface ServerGroupMembersTable {
   server_id: string;
 }
 
+export interface HostAggregatesTable {
+  id: GeneratedAlways<number>;
+  uuid: string;
+  name: string;
+  availability_zone: string | null;
+  hosts: Generated<string[]>;
+  metadata: DefaultedJsonColumn<StringMap>;
+  created_at: DefaultedTimestamp;
+  updated_at: Timestamp | null;
+}
+
 export interface Schema {
   domains: DomainsTable;
   projects: ProjectsTable;
@@ -761,4 +773,5 @@ export interface Schema {
   keypairs: KeypairsTable;
   server_groups: ServerGroupsTable;
   server_group_members: ServerGroupMembersTable;
+  host_aggregates: HostAggregatesTable;
 }

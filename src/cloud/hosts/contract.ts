@@ -57,3 +57,10 @@ export interface HostShare {
 
 /** What asks whether there is somewhere to put a volume of a type. */
 export type ExtraSpecs = StringMap;
+
+/** What servers take of the machine. */
+export interface MachineLoad {
+  readonly servers: number;
+  readonly vcpus: number;
+  readonly ramMib: number;
+}

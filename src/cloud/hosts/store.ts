@@ -11,12 +11,14 @@ export interface ServiceState {
   readonly disabled: boolean;
   readonly disabledReason: string | null;
   readonly frozen: boolean;
+  /** Of Compute's service only: it is gone, whatever it says of itself. */
+  readonly forcedDown: boolean;
 }
 
 export async function readStates(db: Queries): Promise<ServiceState[]> {
   return await db
     .selectFrom('service_states')
-    .select(['host', 'binary_name as binary', 'disabled', 'disabled_reason as disabledReason', 'frozen'])
+    .select(['host', 'binary_name as binary', 'disabled', 'disabled_reason as disabledReason', 'frozen', 'forced_down as forcedDown'])
     .execute();
 }
 
@@ -30,12 +32,15 @@ export async function isDisabled(db: Queries, host: string, binary: ServiceBinar
   return row?.disabled ?? false;
 }
 
-/** `frozen` left out: as it was. */
-export async function writeState(db: Queries, state: Omit<ServiceState, 'frozen'> & { readonly frozen?: boolean }): Promise<void> {
+type Marks = Pick<ServiceState, 'frozen' | 'forcedDown'>;
+
+/** A mark that is left out stays as it was. */
+export async function writeState(db: Queries, state: Omit<ServiceState, keyof Marks> & Partial<Marks>): Promise<void> {
   const changed = {
     disabled: state.disabled,
     disabled_reason: state.disabledReason,
     ...(state.frozen !== undefined && { frozen: state.frozen }),
+    ...(state.forcedDown !== undefined && { forced_down: state.forcedDown }),
   };
   await db
     .insertInto('service_states')

@@ -8,6 +8,7 @@ import { changedPairs, type PairsChange } from '../../lib/pairs.ts';
 import type { Database, StringMap, Tx } from '../database/service.ts';
 import type { Quiescence } from '../disks/service.ts';
 import type { FlavorChoice } from '../flavors/service.ts';
+import type { MachineLoad } from '../hosts/contract.ts';
 import type { Caller } from '../identity/caller.ts';
 import { authorise, canSee, projectOfList } from '../identity/policy.ts';
 import type { ImagesForServers } from '../images/service.ts';
@@ -26,7 +27,7 @@ import { type PowerVerb, powerKind, powerSaga } from './power.job.ts';
 import { createQuiescence } from './quiesce.ts';
 import { createRunningServers } from './running.ts';
 import type { TaskName, VmState } from './states.ts';
-import { beginTask, findServer, listServers, setVmState, updateServer, usageOf } from './store.ts';
+import { beginTask, findServer, listServers, loadOf, setVmState, updateServer, usageOf } from './store.ts';
 
 export type { ServerAction } from './action-store.ts';
 export type { BlockDeviceOrder, CreateServerOrder, Server, ServerDisk } from './contract.ts';
@@ -216,6 +217,9 @@ export function createServersService(deps: ServersDeps): ServersService {
     quiescence,
   };
 }
+
+/** What all machines that run take of this host. */
+export const machineLoad = (db: Tx['sql'] | Database['sql']): Promise<MachineLoad> => loadOf(db);
 
 /** What quotas ask of servers. */
 export const machineUsage: MachineUsageSource = { usageOf };

@@ -2,6 +2,7 @@
 import { type Kysely, sql } from 'kysely';
 import { type Condition, listSql } from '../database/lists.ts';
 import { json, type Schema, type StringMap } from '../database/service.ts';
+import type { MachineLoad } from '../hosts/contract.ts';
 import type { MachineUsage, QuotaOwner } from '../quotas/contract.ts';
 import { type DiskConfig, type Server, type ServerFlavor, type ServerListQuery, serverColumns } from './contract.ts';
 import { type PowerState, type TaskName, type TaskState, tasks, type VmState } from './states.ts';
@@ -85,6 +86,15 @@ export async function setFrozen(db: Queries, id: string, isFrozen: boolean): Pro
     .set({ frozen_at: isFrozen ? now : null })
     .where('id', '=', id)
     .execute();
+}
+
+/** What the machines that run take of this host. */
+export async function loadOf(db: Queries): Promise<MachineLoad> {
+  const { rows } = await sql<MachineLoad>`
+    SELECT count(*) AS servers, coalesce(sum((flavor ->> 'vcpus')::integer), 0)::bigint AS vcpus,
+      coalesce(sum((flavor ->> 'ramMib')::integer), 0)::bigint AS "ramMib"
+    FROM servers WHERE machine_id IS NOT NULL`.execute(db);
+  return rows[0] ?? { servers: 0, vcpus: 0, ramMib: 0 };
 }
 
 export interface NewServer {

@@ -123,8 +123,6 @@ export interface Hypervisor {
   agentPath(machine: Machine): string;
   /** Where the screen is shown (VNC, without a password: the folder is closed to others). */
   screenPath(machine: Machine): string;
-  /** Where the channel to the agent in the guest listens, if the machine has one. One client at a time. */
-  agentPath(machine: Machine): string;
   /** The end of what the guest said on its console. */
   readConsole(consolePath: string, bytesMax: number): Promise<string>;
   /** Lets go of every machine, which all run on. */

@@ -6,17 +6,24 @@ import { acceptJson } from '../shared/json-parser.ts';
 import { nameRequests } from '../shared/request-id.ts';
 import { exactPathsOnly, ownProjectOnly } from '../shared/request-paths.ts';
 import { serveDiscovery } from '../shared/service-root.ts';
+import { registerAggregateRoutes } from './aggregates.ts';
+import { registerAvailabilityZoneRoutes } from './availability-zones.ts';
 import type { ComputeFront } from './context.ts';
+import { registerExtensionRoutes } from './extensions.ts';
 import { registerFlavorAccessRoutes } from './flavor-access.ts';
 import { registerFlavorExtraSpecRoutes } from './flavor-extra-specs.ts';
 import { registerFlavorRoutes } from './flavors.ts';
+import { registerHostRoutes } from './hosts.ts';
+import { registerHypervisorRoutes } from './hypervisors.ts';
 import { registerKeypairRoutes } from './keypairs.ts';
 import { registerLimitRoutes } from './limits.ts';
 import { negotiate } from './microversions.ts';
 import { registerQuotaRoutes } from './quota-sets.ts';
 import { registerServerActions } from './server-actions.ts';
+import { registerServerGroupRoutes } from './server-groups.ts';
 import { registerServerVolumes } from './server-volumes.ts';
 import { registerServerRoutes } from './servers.ts';
+import { registerServiceRoutes } from './services.ts';
 import { versionChoices, versionDocument, versionList } from './versions.ts';
 
 const servicePath = '/compute';
@@ -56,8 +63,15 @@ const guardedRoutes =
       registerFlavorExtraSpecRoutes,
       registerFlavorAccessRoutes,
       registerKeypairRoutes,
+      registerServerGroupRoutes,
       registerQuotaRoutes,
       registerLimitRoutes,
+      registerServiceRoutes,
+      registerHypervisorRoutes,
+      registerHostRoutes,
+      registerAvailabilityZoneRoutes,
+      registerAggregateRoutes,
+      registerExtensionRoutes,
     ];
     for (const routes of groups) routes(app, front);
     done();
