@@ -161,6 +161,8 @@ export async function composeCloud({ config, paths, database, connection, ballas
     quotas: computeQuotas,
     images: images.forServers,
     volumes: volumes.forServers,
+    disks,
+    snapshots: snapshots.forServers,
     hypervisor,
     makeConfigDrive: (path, content) => makeConfigDrive(confinement, path, content),
     files: createMachineFiles(paths.servers),

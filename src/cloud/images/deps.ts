@@ -20,7 +20,7 @@ export const defaultImageLimits: ImageLimits = { uploadBytesMax: 2 ** 40, virtua
 export interface ImagesDeps {
   readonly database: Database;
   readonly jobs: Jobs;
-  readonly disks: Pick<DisksService, 'createBase' | 'release'>;
+  readonly disks: Pick<DisksService, 'createBase' | 'sourceOf' | 'hold' | 'release'>;
   readonly intake: ImageIntake;
   readonly space: Pick<SpaceAccount, 'reserve'>;
   readonly quota: ImageLimitSource;

@@ -27,6 +27,7 @@ export type { ImagesForServers } from './for-servers.ts';
 export type { Image } from './image.ts';
 export type { ImageImports, ImageTask, ImportMethod, ImportOrder } from './imports.ts';
 export type { ImageMember, ImageMembers } from './members.ts';
+export type { Converted, PointImage, Taken } from './point-image.ts';
 
 export interface ImagesService {
   readonly members: ImageMembers;
@@ -93,7 +94,7 @@ export function createImagesService(deps: ImagesDeps): ImagesService {
     members: createImageMembers(deps),
     metadefs: createMetadefs(deps),
     imports: createImageImports(deps),
-    forServers: createImagesForServers({ database, files: deps.intake.files }),
+    forServers: createImagesForServers(deps),
     sources: imageSources,
     upload: bytes.upload,
     stage: bytes.stage,

@@ -23,6 +23,8 @@ export const transitions = {
   downloadBegun: { from: ['queued'], to: 'importing' },
   /** The sender went away, the bytes were refused, or there was no room: the upload may be tried again. */
   uploadFailed: { from: ['saving', 'uploading', 'importing'], to: 'queued' },
+  /** It has no bytes of its own, and names others instead. */
+  registered: { from: ['queued'], to: 'active' },
   prepared: { from: ['saving', 'importing'], to: 'active' },
   /** The saga that made it active is undone after all: it may have been seen as active for a moment. */
   withdrawn: { from: ['active', 'deactivated'], to: 'saving' },

@@ -115,6 +115,12 @@ export async function changeStatus(
   return result.numUpdatedRows === 1n;
 }
 
+/** The image is active, and empty. */
+export async function registerImage(db: Queries, id: string, updatedAt: Timestamp): Promise<void> {
+  await changeStatus(db, id, 'registered', updatedAt);
+  await db.updateTable('images').set({ size_bytes: 0 }).where('id', '=', id).execute();
+}
+
 /** False = nobody is staging to the image any more. */
 export async function stageImage(db: Queries, id: string, staged: StagedBytes, updatedAt: Timestamp): Promise<boolean> {
   const result = await db

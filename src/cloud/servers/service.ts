@@ -6,7 +6,7 @@ import { isUuid, newId } from '../../lib/ids.ts';
 import type { Log } from '../../lib/log.ts';
 import { changedPairs, type PairsChange } from '../../lib/pairs.ts';
 import type { Database, StringMap, Tx } from '../database/service.ts';
-import type { Quiescence } from '../disks/service.ts';
+import type { DisksService, Quiescence } from '../disks/service.ts';
 import type { FlavorChoice } from '../flavors/service.ts';
 import type { MachineLoad } from '../hosts/contract.ts';
 import type { Caller } from '../identity/caller.ts';
@@ -14,6 +14,7 @@ import { authorise, canSee, projectOfList } from '../identity/policy.ts';
 import type { ImagesForServers } from '../images/service.ts';
 import type { Jobs } from '../jobs/service.ts';
 import type { ComputeQuotas, MachineUsageSource } from '../quotas/contract.ts';
+import type { SnapshotsForServers } from '../snapshots/service.ts';
 import type { VolumesForServers } from '../volumes/service.ts';
 import { beginOr, checkUnlocked, lockedServer, visibleServer } from './access.ts';
 import { actionsOf, insertAction, type ServerAction } from './action-store.ts';
@@ -23,6 +24,8 @@ import type { CreateServerOrder, DiskConfig, Server, ServerListQuery } from './c
 import { type CreateJobDeps, createServerKind, createServerSaga } from './create.job.ts';
 import { beginCreate, type CreateDeps, type CreatedServers, checkMetadata } from './create.ts';
 import { deleteServerKind, deleteServerSaga } from './delete.job.ts';
+import { imageKind, imageSaga } from './image.job.ts';
+import { createServerImages, type ServerImages } from './images.ts';
 import { type PowerVerb, powerKind, powerSaga } from './power.job.ts';
 import { createQuiescence } from './quiesce.ts';
 import { createRunningServers } from './running.ts';
@@ -45,7 +48,7 @@ export interface ServerUpdate {
   readonly diskConfig?: DiskConfig;
 }
 
-export interface ServersService extends Attachments {
+export interface ServersService extends Attachments, ServerImages {
   list(caller: Caller, query: ServerQuery): Promise<Server[]>;
   get(caller: Caller, id: string): Promise<Server>;
   create(caller: Caller, order: CreateServerOrder): Promise<CreatedServers>;
@@ -81,6 +84,8 @@ export interface ServersDeps {
   readonly quotas: Pick<ComputeQuotas, 'reserve'>;
   readonly images: ImagesForServers;
   readonly volumes: VolumesForServers;
+  readonly disks: Pick<DisksService, 'freeze' | 'freezeTogether' | 'release'>;
+  readonly snapshots: SnapshotsForServers;
   readonly hypervisor: Hypervisor;
   readonly makeConfigDrive: CreateJobDeps['makeConfigDrive'];
   readonly files: MachineFiles;
@@ -99,6 +104,7 @@ export function createServersService(deps: ServersDeps): ServersService {
   jobs.define(createServerSaga({ ...deps, running }));
   jobs.define(powerSaga({ database, hypervisor, running, shutDownMs }));
   jobs.define(deleteServerSaga({ database, jobs, volumes, running, files }));
+  jobs.define(imageSaga({ ...deps, running }));
   jobs.define(attachSaga({ database, hypervisor, volumes, running }));
   jobs.define(detachSaga({ database, hypervisor, volumes, running }));
 
@@ -130,6 +136,7 @@ export function createServersService(deps: ServersDeps): ServersService {
 
   return {
     ...createAttachments(deps),
+    ...createServerImages(deps),
     async list(caller, query) {
       authorise(caller, 'machine:list', { projectId: caller.projectId });
       if (query.allProjects) authorise(caller, 'machine:list_all', { projectId: null });
@@ -165,7 +172,7 @@ export function createServersService(deps: ServersDeps): ServersService {
         checkUnlocked(caller, server);
         if (server.taskState === 'deleting') return;
         await beginTask(tx.sql, id, 'delete');
-        for (const kind of [createServerKind, powerKind, attachKind]) await jobs.requestCancel(tx, id, kind);
+        for (const kind of [createServerKind, powerKind, attachKind, imageKind]) await jobs.requestCancel(tx, id, kind);
         const { requestId, userId } = caller;
         const { projectId } = server;
         await insertAction(tx.sql, { requestId, serverId: id, action: 'delete', userId, projectId });

@@ -69,6 +69,17 @@ export interface SnapshotsForTransfers {
   ): Promise<void>;
 }
 
+/** The snapshots that an image of a server consists of. */
+export interface SnapshotsForServers {
+  /** A row in status creating, its quota reserved. The volume is locked. */
+  insert(tx: Tx, caller: Caller, part: Omit<NewPart, 'groupSnapshotId'>): Promise<void>;
+  /** creating → available at its point. False: it is being deleted, or was reset, and has no use for the point. Repeatable. */
+  finish(tx: Tx, snapshotId: string, pointId: string): Promise<boolean>;
+  /** One that came to nothing goes; one that was finished stays. Repeatable. */
+  drop(tx: Tx, snapshotId: string): Promise<void>;
+  holderOf(snapshotId: string): string;
+}
+
 /** The snapshots that are parts of a group snapshot. */
 export interface SnapshotsForGroups {
   /** A row in status creating, its quota reserved. The volume is locked. */

@@ -1,7 +1,9 @@
-/** Snapshots as parts of group snapshots. `contract.ts` says what each promises. */
+/** Snapshots as parts of group snapshots, and of images of servers. `contract.ts` says what each promises. */
+import type { Tx } from '../database/service.ts';
 import type { DisksService } from '../disks/service.ts';
+import type { Caller } from '../identity/caller.ts';
 import type { Quotas } from '../quotas/service.ts';
-import type { SnapshotsForGroups, SnapshotsForTransfers } from './contract.ts';
+import type { NewPart, SnapshotsForGroups, SnapshotsForServers, SnapshotsForTransfers } from './contract.ts';
 import { holderOf } from './create.job.ts';
 import { quotaOfSnapshot } from './quota.ts';
 import {
@@ -15,21 +17,44 @@ import {
   move,
 } from './store.ts';
 
-export function createSnapshotsForGroups(deps: {
-  quotas: Pick<Quotas, 'reserve'>;
-  disks: Pick<DisksService, 'release'>;
-}): SnapshotsForGroups {
+export interface PartsDeps {
+  readonly quotas: Pick<Quotas, 'reserve'>;
+  readonly disks: Pick<DisksService, 'release'>;
+}
+
+async function insertPart(
+  { quotas }: PartsDeps,
+  tx: Tx,
+  caller: Caller,
+  part: Omit<NewPart, 'groupSnapshotId'> & Partial<NewPart>,
+): Promise<void> {
+  const { id, volume, groupSnapshotId, name, description } = part;
+  const { id: volumeId, projectId, sizeGib } = volume;
+  await quotas.reserve(tx, projectId, quotaOfSnapshot(volume.volumeType.name, sizeGib));
+  const row = { id, projectId, userId: caller.userId, volumeId, name, description, sizeGib, metadata: {} };
+  await insertSnapshot(tx.sql, groupSnapshotId === undefined ? row : { ...row, groupSnapshotId });
+}
+
+async function finishPart(tx: Tx, id: string, pointId: string): Promise<boolean> {
+  if (await move(tx.sql, id, 'created', { pointId, progress: '100%' })) return true;
+  return (await findSnapshot(tx.sql, id))?.pointId === pointId;
+}
+
+export function createSnapshotsForServers(deps: PartsDeps): SnapshotsForServers {
   return {
-    async insertPart(tx, caller, { id, volume, groupSnapshotId, name, description }) {
-      const { id: volumeId, projectId, sizeGib } = volume;
-      await deps.quotas.reserve(tx, projectId, quotaOfSnapshot(volume.volumeType.name, sizeGib));
-      const row = { id, projectId, userId: caller.userId, volumeId, name, description, sizeGib, metadata: {}, groupSnapshotId };
-      await insertSnapshot(tx.sql, row);
+    insert: (tx, caller, part) => insertPart(deps, tx, caller, part),
+    finish: finishPart,
+    async drop(tx, id) {
+      if ((await findSnapshot(tx.sql, id))?.pointId === null) await deleteSnapshot(tx.sql, id);
     },
-    async finish(tx, id, pointId) {
-      if (await move(tx.sql, id, 'created', { pointId, progress: '100%' })) return true;
-      return (await findSnapshot(tx.sql, id))?.pointId === pointId;
-    },
+    holderOf,
+  };
+}
+
+export function createSnapshotsForGroups(deps: PartsDeps): SnapshotsForGroups {
+  return {
+    insertPart: (tx, caller, part) => insertPart(deps, tx, caller, part),
+    finish: finishPart,
     async fail(tx, id) {
       await move(tx.sql, id, 'createFailed');
     },

@@ -16,11 +16,12 @@ import type {
   SnapshotPage,
   SnapshotsForBackups,
   SnapshotsForGroups,
+  SnapshotsForServers,
   SnapshotsForTransfers,
 } from './contract.ts';
 import { type CreateInput, createKind, createSnapshotSaga } from './create.job.ts';
 import { type DeleteInput, deleteKind, deleteSnapshotSaga } from './delete.job.ts';
-import { createSnapshotsForGroups, createSnapshotsForTransfers } from './for-groups.ts';
+import { createSnapshotsForGroups, createSnapshotsForServers, createSnapshotsForTransfers } from './for-groups.ts';
 import { quotaOfSnapshot } from './quota.ts';
 import { revertVolumeSaga } from './revert.job.ts';
 import { beginRevert, type RevertOrder } from './revert.ts';
@@ -28,7 +29,14 @@ import { createSnapshotSources } from './sources.ts';
 import { isSnapshotStatus, reportableChanges, type TransitionName } from './states.ts';
 import { countSnapshots, findSnapshot, insertSnapshot, listSnapshots, move, setStatus, updateSnapshot } from './store.ts';
 
-export type { Snapshot, SnapshotPage, SnapshotsForBackups, SnapshotsForGroups, SnapshotsForTransfers } from './contract.ts';
+export type {
+  Snapshot,
+  SnapshotPage,
+  SnapshotsForBackups,
+  SnapshotsForGroups,
+  SnapshotsForServers,
+  SnapshotsForTransfers,
+} from './contract.ts';
 
 export interface SnapshotQuery extends Omit<SnapshotListQuery, 'projectId' | 'markerId'> {
   /** Only administrators get those of all projects; for others it is ignored. */
@@ -64,6 +72,7 @@ export interface SnapshotsService {
   reportStatus(caller: Caller, id: string, status: string, progress: string | null): Promise<void>;
   readonly forBackups: SnapshotsForBackups;
   readonly forGroups: SnapshotsForGroups;
+  readonly forServers: SnapshotsForServers;
   readonly forTransfers: SnapshotsForTransfers;
 }
 
@@ -139,6 +148,7 @@ export function createSnapshotsService(deps: SnapshotsDeps): SnapshotsService {
       }),
     forBackups: createForBackups(deps),
     forGroups: createSnapshotsForGroups(deps),
+    forServers: createSnapshotsForServers(deps),
     forTransfers: createSnapshotsForTransfers(),
   };
 }

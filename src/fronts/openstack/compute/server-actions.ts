@@ -3,7 +3,9 @@ import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { badRequest } from '../../../lib/errors.ts';
 import { actionIn, taking } from '../shared/actions.ts';
 import { parseBody } from '../shared/body.ts';
+import { publicBase } from '../shared/links.ts';
 import type { ComputeFront } from './context.ts';
+import { isSince } from './microversions.ts';
 import { actionSchemas } from './server-bodies.ts';
 
 type ActionRequest = FastifyRequest<{ Params: { id: string } }>;
@@ -12,6 +14,7 @@ type ActionRequest = FastifyRequest<{ Params: { id: string } }>;
 interface Answer {
   readonly code: 200 | 202;
   readonly body?: unknown;
+  readonly location?: string;
 }
 
 type Action = (front: ComputeFront, request: ActionRequest, argument: unknown) => Promise<Answer | undefined>;
@@ -35,6 +38,12 @@ const actions: Readonly<Record<string, Action>> = {
     const { type } = parseBody(actionSchemas.reboot, argument);
     await servers.reboot(caller, params.id, type.toUpperCase() === 'HARD' ? 'HARD' : 'SOFT');
     return undefined;
+  },
+  async createImage({ servers, publicUrl }, request, argument) {
+    const { name, metadata = {} } = parseBody(actionSchemas.createImage, argument);
+    const id = await servers.createImage(request.caller, request.params.id, { name, metadata });
+    if (isSince(request.microversion, 45)) return { code: 202, body: { image_id: id } };
+    return { code: 202, location: `${publicBase(request, publicUrl)}/image/v2/images/${id}` };
   },
   async lock({ servers }, { caller, params }, argument) {
     const asked = parseBody(actionSchemas.lock, argument ?? null);
@@ -63,6 +72,7 @@ export function registerServerActions(app: FastifyInstance, front: ComputeFront)
   app.post<{ Params: { id: string } }>('/servers/:id/action', taking(actions), async (request, reply) => {
     const { name, argument } = actionIn(request.body, actions);
     const answer = await actions[name]?.(front, request as ActionRequest, argument);
+    if (answer?.location !== undefined) reply.header('location', answer.location);
     return reply.code(answer?.code ?? 202).send(answer?.body);
   });
 }

@@ -161,6 +161,7 @@ export const metaBody = Type.Object({ meta: metadata }, strict);
 export const tagsBody = Type.Object({ tags }, strict);
 
 export const actionSchemas = {
+  createImage: Type.Object({ name: serverName, metadata: Type.Optional(metadata) }, strict),
   reboot: Type.Object(
     {
       type: Type.Refine(
