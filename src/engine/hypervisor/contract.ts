@@ -113,12 +113,16 @@ export interface Hypervisor {
   unplug(machine: Machine, diskId: string, timeoutMs: number): Promise<void>;
   /** The server of the disk has grown: so does the disk of the guest. */
   growDisk(machine: Machine, diskId: string, sizeBytes: number): Promise<void>;
-  /** What this host shows, whatever anybody remembers: processes, and folders of machines that have ended. */
-  listMachines(): Promise<readonly FoundMachine[]>;
-  /** Ends what `listMachines` found under a name, and removes its folder. */
+  /** All machines that run on this host in our folder, whoever started them. */
+  list(): Promise<readonly Machine[]>;
+  /** The same, and folders of machines that have ended: what this host shows, whatever anybody remembers. */
+  listFound(): Promise<readonly FoundMachine[]>;
+  /** Ends what `listFound` found under a name, and removes its folder. Not while one of that id is being started. */
   endFound(name: string): Promise<void>;
   /** Where the channel to the agent in the guest listens, if the machine has one. One client at a time. */
   agentPath(machine: Machine): string;
+  /** Where the screen is shown (VNC, without a password: the folder is closed to others). */
+  screenPath(machine: Machine): string;
   /** The end of what the guest said on its console. */
   readConsole(consolePath: string, bytesMax: number): Promise<string>;
   /** Lets go of every machine, which all run on. */

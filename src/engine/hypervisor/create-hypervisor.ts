@@ -22,20 +22,18 @@ export interface HypervisorOptions {
   /** Where machines have their folders; on one file system with the sockets of disks. */
   readonly runtimeDir: string;
   readonly confinement: Confinement;
-  /** Asked once, by the first machine that starts: finding out takes seconds. */
-  readonly probeAcceleration: () => Promise<Acceleration>;
+  readonly acceleration: Acceleration;
   readonly log: Log;
 }
 
 const trimEveryMs = 5_000;
 
 /** Throws a `RangeError` when the runtime folder's name is too long for sockets. */
-export function createHypervisor({ runtimeDir, confinement, probeAcceleration, log }: HypervisorOptions): Hypervisor {
+export function createHypervisor({ runtimeDir, confinement, acceleration, log }: HypervisorOptions): Hypervisor {
   checkMachinePaths(runtimeDir);
   const monitors = createMonitors(runtimeDir);
   const watches = createWatches({ monitors, runtimeDir, log });
   const inTurn = createTurns<string>();
-  let probed: Promise<Acceleration> | undefined;
   const folderOf = (machine: Machine) => machineFolderOf(runtimeDir, machine.id);
   const targetOf = (machine: Machine): PlugTarget => ({ monitors, machine, folder: folderOf(machine) });
   const diskTurn = (machine: Machine, diskId: string, work: () => Promise<void>): Promise<void> => inTurn(`${machine.id}/${diskId}`, work);
@@ -52,11 +50,7 @@ export function createHypervisor({ runtimeDir, confinement, probeAcceleration, l
   trimming.unref();
 
   return {
-    start: (spec) =>
-      inTurn(spec.id, async () => {
-        probed ??= probeAcceleration();
-        return await startMachine({ runtimeDir, confinement, acceleration: await probed, monitors }, spec);
-      }),
+    start: (spec) => inTurn(spec.id, () => startMachine({ runtimeDir, confinement, acceleration, monitors }, spec)),
     watch: (machine, listener) => watches.add(machine, listener),
     async inspect(machine) {
       try {
@@ -83,9 +77,11 @@ export function createHypervisor({ runtimeDir, confinement, probeAcceleration, l
     unplug: (machine, diskId, timeoutMs) => diskTurn(machine, diskId, () => unplugDisk(targetOf(machine), diskId, timeoutMs)),
     growDisk: (machine, diskId, sizeBytes) =>
       diskTurn(machine, diskId, () => monitors.use(machine, (monitor) => growMachineDisk(monitor, diskId, sizeBytes))),
-    agentPath: (machine) => folderOf(machine).agentPath,
-    listMachines: () => listFoundMachines(runtimeDir),
+    list: () => findOwnMachines(runtimeDir),
+    listFound: () => listFoundMachines(runtimeDir),
     endFound: (name) => endFoundMachine(runtimeDir, name),
+    agentPath: (machine) => folderOf(machine).agentPath,
+    screenPath: (machine) => folderOf(machine).screenPath,
     readConsole: readConsoleEnd,
     async stop() {
       clearInterval(trimming);

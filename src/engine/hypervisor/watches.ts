@@ -15,6 +15,8 @@ import { endedStatuses, gone, queryStatus, readState } from './machine-state.ts'
 import type { Monitors } from './monitors.ts';
 
 const againAfterMs = 1_000;
+/** A guest tries one way to restart after the other, and goes on with the next until it is gone: that is one restart. */
+const sameResetMs = 1_000;
 const endTimeoutMs = 2_000;
 
 type Listener = (event: MachineEvent) => void;
@@ -26,6 +28,7 @@ interface Watch {
   isKnownStopped: boolean;
   /** Why the process is about to end, once that is known. */
   reason: string | undefined;
+  resetAt: number;
 }
 
 export interface Watches {
@@ -44,6 +47,11 @@ export function createWatches({ monitors, runtimeDir, log }: { monitors: Monitor
     if (event.kind === 'stopped') {
       if (watch.isKnownStopped) return;
       watch.isKnownStopped = true;
+    }
+    if (event.kind === 'reset') {
+      const isSame = performance.now() - watch.resetAt < sameResetMs;
+      watch.resetAt = performance.now();
+      if (isSame) return;
     }
     try {
       watch.listener(event);
@@ -123,7 +131,7 @@ export function createWatches({ monitors, runtimeDir, log }: { monitors: Monitor
   return {
     async add(machine, listener) {
       if (!isMachineAlive(machine)) return gone;
-      const watch = { machine, listener, isKnownStopped: false, reason: undefined };
+      const watch = { machine, listener, isKnownStopped: false, reason: undefined, resetAt: Number.NEGATIVE_INFINITY };
       // Before the connection, so that no event is lost; an earlier watch of this machine hears no more.
       monitors.release(machine.id);
       watches.set(machine.id, watch);
