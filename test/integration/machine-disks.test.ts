@@ -173,7 +173,7 @@ describe('a guest', { timeout: 120_000 }, () => {
     const spec = await test.guestSpec({ disks: [(await test.serve('vda')).disk] });
     const first = await order({ operation: 'watch', spec });
     expect(first.signal).toBe('SIGKILL');
-    const [found] = await test.hypervisor.listMachines();
+    const [found] = await test.hypervisor.listFound();
     const machine = found?.machine as Machine;
     expect(machine.id).toBe(spec.id);
     const { listener, events } = notingEvents();
@@ -193,7 +193,7 @@ describe('a service that is killed', { timeout: 240_000 }, () => {
       expect((await order({ operation: 'start', spec }, { STILLPOINT_CRASH_POINT: point })).signal).toBe('SIGKILL');
       const machine = await test.hypervisor.start(spec);
       expect(await test.hypervisor.inspect(machine)).toEqual({ power: 'running', diskIds: [spec.disks[0]?.id] });
-      expect(await test.hypervisor.listMachines()).toEqual([{ name: expect.any(String), machine }]);
+      expect(await test.hypervisor.listFound()).toEqual([{ name: expect.any(String), machine }]);
     },
   );
 
@@ -218,6 +218,6 @@ describe('a service that is killed', { timeout: 240_000 }, () => {
     }
     await killed({ operation: 'end', machine }, 'machine:end:after');
     await test.hypervisor.end(machine);
-    expect(await test.hypervisor.listMachines()).toEqual([]);
+    expect(await test.hypervisor.listFound()).toEqual([]);
   });
 });
