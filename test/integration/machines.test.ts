@@ -1,7 +1,9 @@
 import { existsSync } from 'node:fs';
 import { readdir, readFile, stat, truncate, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { connectQmp } from '../../src/engine/qemu/qmp.ts';
 import { isProcessAlive } from '../../src/lib/processes.ts';
 import { eventually } from '../support/eventually.ts';
 import { type MachinesUnderTest, makeMachines, notingEvents } from '../support/machines.ts';
@@ -103,10 +105,10 @@ describe('a machine', () => {
     expect((await test.hypervisor.inspect(machine)).power).toBe('gone');
     expect(await test.hypervisor.watch(machine, listener)).toEqual({ power: 'gone', diskIds: [] });
     // Its folder is found, and goes.
-    const [found] = await test.hypervisor.listFound();
+    const [found] = await test.hypervisor.listMachines();
     expect(found).toEqual({ name: expect.stringMatching(/^m[0-9a-f]{12}$/), machine: undefined });
     await test.hypervisor.endFound(found?.name ?? '');
-    expect(await test.hypervisor.listFound()).toEqual([]);
+    expect(await test.hypervisor.listMachines()).toEqual([]);
   });
 
   it('that hangs makes calls fail within their time, and can be ended', { timeout: 60_000 }, async () => {
@@ -135,13 +137,33 @@ describe('a machine', () => {
     const machine = await test.hypervisor.start(test.spec());
     const other = await makeMachines();
     try {
-      expect(await other.hypervisor.listFound()).toEqual([]);
-      expect(await test.another().listFound()).toEqual([{ name: (await ownFolders())[0], machine }]);
+      expect(await other.hypervisor.listMachines()).toEqual([]);
+      expect(await test.another().listMachines()).toEqual([{ name: (await ownFolders())[0], machine }]);
       await test.another().endFound((await ownFolders())[0] as string);
       expect(isProcessAlive(machine.processId, machine.id)).toBe(false);
       await expect(test.hypervisor.endFound('../..')).rejects.toBeInstanceOf(RangeError);
     } finally {
       await other.dispose();
+    }
+  });
+
+  it('sends its memory to a socket in its folder, in spite of the sandbox', async () => {
+    const machine = await test.hypervisor.start(test.spec());
+    const [folder = ''] = await ownFolders();
+    const path = join(test.runtimeDir, folder, 'memory');
+    let received = 0;
+    const server = createServer((socket) => socket.on('data', (bytes) => (received += bytes.length)));
+    await new Promise<void>((resolve) => server.listen(path, resolve));
+    const monitor = await connectQmp(join(test.runtimeDir, folder, 'rescue'));
+    try {
+      await monitor.execute('migrate', { uri: `unix:${path}` });
+      const statusOf = async () => (await monitor.execute<{ status: string }>('query-migrate')).status;
+      await eventually(async () => (await statusOf()) === 'completed', 'the memory is sent');
+      expect(received).toBeGreaterThan(100_000);
+      expect((await test.hypervisor.inspect(machine)).power).toBe('paused');
+    } finally {
+      monitor.close();
+      server.close();
     }
   });
 

@@ -96,7 +96,7 @@ export interface FoundMachine {
 export interface Hypervisor {
   /** Starts it, and returns once its processors run. A failed start leaves no process. Repeatable with the same id. */
   start(spec: MachineSpec): Promise<Machine>;
-  /** A machine that outlived the service, or one that `start` returned. Events come from now on, for as long as this process lives. */
+  /** A machine that outlived the service, or one that `start` returned. Events come from now on, for as long as this process lives. `failed`: it hangs; events come once it does not. */
   watch(machine: Machine, listener: (event: MachineEvent) => void): Promise<MachineState>;
   inspect(machine: Machine): Promise<MachineState>;
   pause(machine: Machine): Promise<void>;
