@@ -22,7 +22,12 @@ const order = JSON.parse(orderText) as MachineOrder;
 const point = process.env.STILLPOINT_CRASH_POINT;
 if (point !== undefined) armCrashPoint(point, 'kill');
 const acceleration = { kind: 'tcg', obstacle: 'missing', reason: 'tests run everywhere' } as const;
-const hypervisor = createHypervisor({ runtimeDir, confinement: createConfinement(), acceleration, log: silentLog });
+const hypervisor = createHypervisor({
+  runtimeDir,
+  confinement: createConfinement(),
+  probeAcceleration: async () => acceleration,
+  log: silentLog,
+});
 
 async function perform(): Promise<void> {
   switch (order.operation) {

@@ -46,7 +46,12 @@ export async function makeMachines(dir?: string): Promise<MachinesUnderTest> {
   const made: Hypervisor[] = [];
   const another = (): Hypervisor => {
     const acceleration = { kind: 'tcg', obstacle: 'missing', reason: 'tests run everywhere' } as const;
-    const hypervisor = createHypervisor({ runtimeDir, confinement: createConfinement(), acceleration, log: silentLog });
+    const hypervisor = createHypervisor({
+      runtimeDir,
+      confinement: createConfinement(),
+      probeAcceleration: async () => acceleration,
+      log: silentLog,
+    });
     made.push(hypervisor);
     return hypervisor;
   };

@@ -113,11 +113,9 @@ export interface Hypervisor {
   unplug(machine: Machine, diskId: string, timeoutMs: number): Promise<void>;
   /** The server of the disk has grown: so does the disk of the guest. */
   growDisk(machine: Machine, diskId: string, sizeBytes: number): Promise<void>;
-  /** All machines that run on this host in our folder, whoever started them. */
-  list(): Promise<readonly Machine[]>;
-  /** The same, and folders of machines that have ended: what this host shows, whatever anybody remembers. */
-  listFound(): Promise<readonly FoundMachine[]>;
-  /** Ends what `listFound` found under a name, and removes its folder. Not while one of that id is being started. */
+  /** What this host shows, whatever anybody remembers: processes, and folders of machines that have ended. */
+  listMachines(): Promise<readonly FoundMachine[]>;
+  /** Ends what `listMachines` found under a name, and removes its folder. Not while one of that id is being started. */
   endFound(name: string): Promise<void>;
   /** Where the channel to the agent in the guest listens, if the machine has one. One client at a time. */
   agentPath(machine: Machine): string;

@@ -22,18 +22,20 @@ export interface HypervisorOptions {
   /** Where machines have their folders; on one file system with the sockets of disks. */
   readonly runtimeDir: string;
   readonly confinement: Confinement;
-  readonly acceleration: Acceleration;
+  /** Asked once, by the first machine that starts: finding out takes seconds. */
+  readonly probeAcceleration: () => Promise<Acceleration>;
   readonly log: Log;
 }
 
 const trimEveryMs = 5_000;
 
 /** Throws a `RangeError` when the runtime folder's name is too long for sockets. */
-export function createHypervisor({ runtimeDir, confinement, acceleration, log }: HypervisorOptions): Hypervisor {
+export function createHypervisor({ runtimeDir, confinement, probeAcceleration, log }: HypervisorOptions): Hypervisor {
   checkMachinePaths(runtimeDir);
   const monitors = createMonitors(runtimeDir);
   const watches = createWatches({ monitors, runtimeDir, log });
   const inTurn = createTurns<string>();
+  let probed: Promise<Acceleration> | undefined;
   const folderOf = (machine: Machine) => machineFolderOf(runtimeDir, machine.id);
   const targetOf = (machine: Machine): PlugTarget => ({ monitors, machine, folder: folderOf(machine) });
   const diskTurn = (machine: Machine, diskId: string, work: () => Promise<void>): Promise<void> => inTurn(`${machine.id}/${diskId}`, work);
@@ -50,7 +52,11 @@ export function createHypervisor({ runtimeDir, confinement, acceleration, log }:
   trimming.unref();
 
   return {
-    start: (spec) => inTurn(spec.id, () => startMachine({ runtimeDir, confinement, acceleration, monitors }, spec)),
+    start: (spec) =>
+      inTurn(spec.id, async () => {
+        probed ??= probeAcceleration();
+        return await startMachine({ runtimeDir, confinement, acceleration: await probed, monitors }, spec);
+      }),
     watch: (machine, listener) => watches.add(machine, listener),
     async inspect(machine) {
       try {
@@ -77,11 +83,10 @@ export function createHypervisor({ runtimeDir, confinement, acceleration, log }:
     unplug: (machine, diskId, timeoutMs) => diskTurn(machine, diskId, () => unplugDisk(targetOf(machine), diskId, timeoutMs)),
     growDisk: (machine, diskId, sizeBytes) =>
       diskTurn(machine, diskId, () => monitors.use(machine, (monitor) => growMachineDisk(monitor, diskId, sizeBytes))),
-    list: () => findOwnMachines(runtimeDir),
-    listFound: () => listFoundMachines(runtimeDir),
-    endFound: (name) => endFoundMachine(runtimeDir, name),
     agentPath: (machine) => folderOf(machine).agentPath,
     screenPath: (machine) => folderOf(machine).screenPath,
+    listMachines: () => listFoundMachines(runtimeDir),
+    endFound: (name) => endFoundMachine(runtimeDir, name),
     readConsole: readConsoleEnd,
     async stop() {
       clearInterval(trimming);
