@@ -38,8 +38,10 @@ describe('a machine', () => {
     expect(performance.now() - startedAt).toBeLessThan(4_000);
     await test.hypervisor.end(machine);
     expect(await test.hypervisor.inspect(machine)).toEqual({ power: 'gone', diskIds: [] });
-    await eventually(() => events.length > 0, 'an event');
-    expect(events).toEqual([{ kind: 'stopped', reason: 'it was ended' }]);
+    // A firmware that is reset in the middle of its work may restart once more by itself.
+    const stops = () => events.filter(({ kind }) => kind !== 'reset');
+    await eventually(() => stops().length > 0, 'an event');
+    expect(stops()).toEqual([{ kind: 'stopped', reason: 'it was ended' }]);
     await expect(test.hypervisor.pause(machine)).rejects.toMatchObject({ kind: 'gone' });
     expect(await ownFolders()).toEqual([]);
     expect(await test.files.backend.inspectExport((await test.serve('vdb')).target)).toMatchObject({ alive: true });
