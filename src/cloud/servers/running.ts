@@ -102,7 +102,7 @@ export function createRunningServers(deps: RunningDeps): RunningServers {
   async function findMachine({ machine }: Server): Promise<Machine | undefined> {
     if (machine === null) return undefined;
     if (machine.processId !== null) return { id: machine.id, processId: machine.processId };
-    return (await hypervisor.list()).find(({ id }) => id === machine.id);
+    return (await hypervisor.listMachines()).find((found) => found.machine?.id === machine.id)?.machine;
   }
 
   async function end(serverId: string): Promise<void> {
@@ -148,7 +148,7 @@ export function createRunningServers(deps: RunningDeps): RunningServers {
       const servers = await serversWithMachines(database.sql);
       const known = new Set(servers.map(({ machine }) => machine?.id));
       // Their rows are gone: nobody could ever reach them again.
-      for (const { name, machine } of await hypervisor.listFound())
+      for (const { name, machine } of await hypervisor.listMachines())
         if (machine === undefined || !known.has(machine.id)) await hypervisor.endFound(name);
       for (const server of servers) {
         await adoptOne(server).catch((error: unknown) =>

@@ -96,7 +96,7 @@ export interface FoundMachine {
 export interface Hypervisor {
   /** Starts it, and returns once its processors run. A failed start leaves no process. Repeatable with the same id. */
   start(spec: MachineSpec): Promise<Machine>;
-  /** A machine that outlived the service, or one that `start` returned. Events come from now on, for as long as this process lives. */
+  /** A machine that outlived the service, or one that `start` returned. Events come from now on, for as long as this process lives. `failed`: it hangs; events come once it does not. */
   watch(machine: Machine, listener: (event: MachineEvent) => void): Promise<MachineState>;
   inspect(machine: Machine): Promise<MachineState>;
   pause(machine: Machine): Promise<void>;
@@ -113,11 +113,9 @@ export interface Hypervisor {
   unplug(machine: Machine, diskId: string, timeoutMs: number): Promise<void>;
   /** The server of the disk has grown: so does the disk of the guest. */
   growDisk(machine: Machine, diskId: string, sizeBytes: number): Promise<void>;
-  /** All machines that run on this host in our folder, whoever started them. */
-  list(): Promise<readonly Machine[]>;
-  /** The same, and folders of machines that have ended: what this host shows, whatever anybody remembers. */
-  listFound(): Promise<readonly FoundMachine[]>;
-  /** Ends what `listFound` found under a name, and removes its folder. Not while one of that id is being started. */
+  /** What this host shows, whatever anybody remembers: processes, and folders of machines that have ended. */
+  listMachines(): Promise<readonly FoundMachine[]>;
+  /** Ends what `listMachines` found under a name, and removes its folder. Not while one of that id is being started. */
   endFound(name: string): Promise<void>;
   /** Where the channel to the agent in the guest listens, if the machine has one. One client at a time. */
   agentPath(machine: Machine): string;

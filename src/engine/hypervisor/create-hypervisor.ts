@@ -83,11 +83,10 @@ export function createHypervisor({ runtimeDir, confinement, probeAcceleration, l
     unplug: (machine, diskId, timeoutMs) => diskTurn(machine, diskId, () => unplugDisk(targetOf(machine), diskId, timeoutMs)),
     growDisk: (machine, diskId, sizeBytes) =>
       diskTurn(machine, diskId, () => monitors.use(machine, (monitor) => growMachineDisk(monitor, diskId, sizeBytes))),
-    list: () => findOwnMachines(runtimeDir),
-    listFound: () => listFoundMachines(runtimeDir),
-    endFound: (name) => endFoundMachine(runtimeDir, name),
     agentPath: (machine) => folderOf(machine).agentPath,
     screenPath: (machine) => folderOf(machine).screenPath,
+    listMachines: () => listFoundMachines(runtimeDir),
+    endFound: (name) => endFoundMachine(runtimeDir, name),
     readConsole: readConsoleEnd,
     async stop() {
       clearInterval(trimming);

@@ -69,7 +69,7 @@ async function launch(deps: StartDeps, spec: MachineSpec, folder: MachineFolder,
     crashPoint('machine:folder:after');
     const { processId } = await deps.confinement.launch(confined(spec, folder, args, deps.acceleration));
     crashPoint('machine:launch:after');
-    await waitUntilStarted({ name: qemu, processId, mark: markOf(spec.id), pidPath: folder.pidPath, logPath: folder.logPath });
+    await waitUntilStarted({ name: qemu, processId, mark: markOf(spec.id), signPath: folder.screenPath, logPath: folder.logPath });
     const machine = { id: spec.id, processId };
     crashPoint('machine:record:before');
     await recordMachine(folder, { ...machine, consolePath: spec.consolePath });

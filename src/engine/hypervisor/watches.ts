@@ -15,6 +15,8 @@ import { endedStatuses, gone, queryStatus, readState } from './machine-state.ts'
 import type { Monitors } from './monitors.ts';
 
 const againAfterMs = 1_000;
+/** Its commands print, too. */
+const qemuSays = /\bqemu[a-z0-9_-]*: /;
 /** A guest tries one way to restart after the other, and goes on with the next until it is gone: that is one restart. */
 const sameResetMs = 1_000;
 const endTimeoutMs = 2_000;
@@ -114,8 +116,9 @@ export function createWatches({ monitors, runtimeDir, log }: { monitors: Monitor
 
   async function tellEnd(watch: Watch): Promise<void> {
     if (!isCurrent(watch)) return;
-    const said = (await readLogEnd(machineFolderOf(runtimeDir, watch.machine.id).logPath)).split('\n').at(-1) ?? '';
-    const guess = said === '' ? 'QEMU was killed' : `QEMU ended; the last it said: ${said}`;
+    const log = await readLogEnd(machineFolderOf(runtimeDir, watch.machine.id).logPath);
+    const said = log.split('\n').findLast((line) => qemuSays.test(line));
+    const guess = said === undefined ? 'QEMU was killed' : `QEMU ended; the last it said: ${said}`;
     watches.delete(watch.machine.id);
     tell(watch, { kind: 'stopped', reason: watch.reason ?? guess });
   }

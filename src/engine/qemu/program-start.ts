@@ -4,7 +4,8 @@
  * Its monitor listens in the main thread at first and is handed to a thread of its own a moment later. Who connects in between is served by both:
  * about one program in two thousand then never answers, ends with a failed assertion, or ends much later, when the main thread looks at the closed
  * connection (QEMU 7.2; docs/decisions/0021-monitors-are-left-alone-at-start.md). So nobody connects before two things were seen, in this order:
- *  - the pid file: written when the disks are open, the servers there, and the hand-over of the monitor is under way;
+ *  - a file that the program makes when the disks are open, the servers there, and the hand-over of the monitor is under way. Of a storage daemon that is
+ *    the pid file. A machine writes its pid file before it opens disks, and may sleep while it waits for their servers: it is the socket of the screen;
  *  - all threads asleep: who sleeps has done what it was told before.
  */
 import { existsSync } from 'node:fs';
@@ -17,7 +18,8 @@ export interface StartingProgram {
   readonly processId: number;
   /** Something in its arguments that no other program has. */
   readonly mark: string;
-  readonly pidPath: string;
+  /** What it makes when its monitor is there. */
+  readonly signPath: string;
   /** What it prints. */
   readonly logPath: string;
 }
@@ -29,7 +31,7 @@ const logBytesShown = 2000;
 /** Rejects when the program ends instead, with the end of its log, or takes longer than 15 s. */
 export async function waitUntilStarted(program: StartingProgram): Promise<void> {
   const deadline = performance.now() + startTimeoutMs;
-  while (!existsSync(program.pidPath) || !(await areThreadsAsleep(program.processId))) {
+  while (!existsSync(program.signPath) || !(await areThreadsAsleep(program.processId))) {
     if (performance.now() > deadline) throw new Error(`${program.name} was not ready within ${startTimeoutMs} ms`);
     if (!isProcessAlive(program.processId, program.mark) && !(await isStarting(program))) {
       throw new Error(`${program.name} ended at its start: ${await readLogEnd(program.logPath)}`);

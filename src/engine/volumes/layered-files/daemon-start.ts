@@ -9,7 +9,7 @@ import { storageDaemon } from './find-process.ts';
 /** Rejects with `failed` when the daemon ends instead, with the end of its log, or takes longer than 15 s. */
 export async function waitUntilServing({ processId, id }: DiskExport, { pidPath, logPath }: ExportFolder): Promise<void> {
   try {
-    await waitUntilStarted({ name: storageDaemon, processId, mark: id, pidPath, logPath });
+    await waitUntilStarted({ name: storageDaemon, processId, mark: id, signPath: pidPath, logPath });
   } catch (error) {
     throw new VolumeBackendError('failed', messageOf(error));
   }
