@@ -81,6 +81,7 @@ describe('a quota set', () => {
     expect((await operator('GET', setOf(ada))).body.quota_set.ram).toBe(51_200);
     expect(faultOf(await change(ofUser, { cores: 21 }))).toEqual([400, 'Quota limit 21 for cores must be less than or equal to 20.']);
     expect((await change(ofUser, { cores: -1 })).status).toBe(400);
+    expect((await change(setOf(ada, `?user_id=${'u'.repeat(256)}`), { cores: 1 })).status).toBe(400);
     await operator('DELETE', ofUser);
     expect((await operator('GET', ofUser)).body.quota_set.ram).toBe(51_200);
   });

@@ -83,6 +83,7 @@ describe('a list', () => {
   it('holds what is large enough', async () => {
     expect(idsOf(await user('GET', '/flavors?minRam=8192&sort_key=memory_mb'))).toEqual(['4', '5']);
     expect(idsOf(await user('GET', '/flavors?minDisk=80&minRam=8193'))).toEqual(['5']);
+    expect(idsOf(await user('GET', '/flavors?minDisk=999999999999'))).toEqual([]);
   });
 
   it.each([
@@ -140,6 +141,7 @@ describe('making one', () => {
     ['an id with a slash', { id: 'a/b' }],
     ['an id with a space at its end', { id: 'a ' }],
     ['a list as an id', { id: ['a'] }],
+    ['a number of 308 digits as an id', { id: 1e308 }],
     ['no bandwidth', { rxtx_factor: 0 }],
     ['something unknown', { colour: 'red' }],
     ['a description before its time', { description: 'x' }],

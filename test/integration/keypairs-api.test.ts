@@ -74,6 +74,8 @@ describe('a keypair', () => {
     expect([given.status, given.body.keypair.user_id]).toEqual([201, ada.userId]);
     expect((await create(bob, { name: 'forced', public_key: publicKey, user_id: ada.userId }, '2.10')).status).toBe(403);
     expect((await create(wire.admin, { name: 'lost', public_key: publicKey, user_id: 'nobody' }, '2.10')).status).toBe(400);
+    const long = Array.from({ length: 9000 }, (_, at) => String.fromCharCode(97 + ((at * at) % 26))).join('');
+    expect((await create(wire.admin, { name: 'lost', public_key: publicKey, user_id: long }, '2.10')).status).toBe(400);
     expect((await wire.send(wire.admin, 'DELETE', `/os-keypairs/given${ofAda}`, undefined, '2.10')).status).toBe(204);
     expect(namesOf(await wire.send(ada, 'GET', '/os-keypairs'))).toEqual(['mine']);
   });

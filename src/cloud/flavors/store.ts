@@ -22,7 +22,7 @@ export async function listFlavors(db: Queries, projectId: string, query: FlavorL
   const { page } = listSql('flavors', flavorColumns, list);
   const { rows } = await sql<Flavor>`
     SELECT ${fields} FROM
-      (SELECT * FROM flavors WHERE ${visible} AND ram_mib >= ${minRamMib} AND disk_gib >= ${minDiskGib}) AS flavors
+      (SELECT * FROM flavors WHERE ${visible} AND ram_mib >= ${minRamMib}::bigint AND disk_gib >= ${minDiskGib}::bigint) AS flavors
     ${page}`.execute(db);
   return rows;
 }

@@ -18,7 +18,7 @@ const strict = { additionalProperties: false };
 const idText = /^(?! )[a-zA-Z0-9. _-]{1,255}(?<! )$/;
 const flavorId = Type.Refine(
   Type.Unsafe<string | number | null>({}),
-  (id) => id === null || (typeof id === 'number' ? Number.isFinite(id) : typeof id === 'string' && idText.test(id)),
+  (id) => id === null || ((typeof id === 'number' || typeof id === 'string') && idText.test(String(id))),
   () => '{value} is not an id: 1 to 255 letters, digits, dots, dashes, underscores and inner spaces',
 );
 const facts = {

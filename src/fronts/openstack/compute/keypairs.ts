@@ -17,7 +17,7 @@ const bodyOf = <P extends Type.TProperties>(properties: P) =>
   Type.Object({ keypair: Type.Object({ name: text(255, 1), ...properties }, strict) }, strict);
 const publicKey = { public_key: Type.Optional(Type.String()) };
 const type = { type: Type.Optional(Type.Enum([...keypairTypes])) };
-const userId = { user_id: Type.Optional(Type.String()) };
+const userId = { user_id: Type.Optional(text(255, 1)) };
 
 const create1 = bodyOf(publicKey);
 const create2 = bodyOf({ ...publicKey, ...type });

@@ -62,7 +62,10 @@ export function registerQuotaRoutes(app: FastifyInstance, { computeQuotas }: Com
 }
 
 function ownerIn(request: FastifyRequest, projectId: string): QuotaOwner {
-  return { projectId, userId: queryValue(queryOf(request), 'user_id') };
+  const userId = queryValue(queryOf(request), 'user_id');
+  if (userId !== undefined && userId.length > 255)
+    throw badRequest(`Invalid input for query parameters user_id. Value: ${userId}. It is too long`);
+  return { projectId, userId };
 }
 
 const picked = (limits: Readonly<Record<ComputeLimitKey, number>>, keys: readonly ComputeLimitKey[]): Record<string, number> =>
