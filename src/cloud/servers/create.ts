@@ -16,7 +16,7 @@ import type { BlockDeviceOrder, CreateServerOrder, ServerFlavor } from './contra
 import { type CreateServerInput, createServerKind, type NewDisk } from './create.job.ts';
 import { insertDisk } from './disk-store.ts';
 import { devicesOfSnapshot } from './snapshot-devices.ts';
-import { insertServer } from './store.ts';
+import { insertServer, updateServer } from './store.ts';
 
 export interface CreateDeps {
   readonly jobs: Pick<Jobs, 'start'>;
@@ -111,7 +111,6 @@ async function createOne(deps: CreateDeps, tx: Tx, caller: Caller, one: One): Pr
     hostname: order.hostname ?? hostnameOf(name, id),
     flavor,
     imageId: root?.destination === 'local' && image !== undefined ? image.id : null,
-    imageProperties: image === undefined ? {} : { ...image.properties, base_image_ref: image.id },
     keyName: order.keyName,
     publicKey: one.publicKey,
     userData: order.userData,
@@ -125,7 +124,9 @@ async function createOne(deps: CreateDeps, tx: Tx, caller: Caller, one: One): Pr
   });
   const disks: NewDisk[] = [];
   for (const wish of one.wishes) disks.push(await promise(deps, tx, caller, id, wish));
-  const kernel = await kernelOf(deps, tx, caller, image);
+  const imageProperties = await propertiesOf(deps, tx, caller, image, root?.destination === 'local' ? undefined : disks[0]?.volumeId);
+  await updateServer(tx.sql, id, { imageProperties });
+  const kernel = await kernelOf(deps, tx, caller, imageProperties);
   const input: CreateServerInput = { serverId: id, machineId: newId(), requestId: caller.requestId, kernel, disks };
   await insertAction(tx.sql, { requestId: caller.requestId, serverId: id, action: 'create', userId: caller.userId, projectId });
   await deps.jobs.start(tx, { kind: createServerKind, subjectId: id, projectId, input, requestId: caller.requestId });
@@ -195,9 +196,23 @@ async function planLocal(deps: CreateDeps, tx: Tx, caller: Caller, serverId: str
   return await deps.volumes.planLocal(tx, { serverId, userId, availabilityZone, sizeGib, pointId: image.pointId });
 }
 
+/** What is known of the bytes that the server boots from: what their image said, which a volume that was made from one remembers. */
+async function propertiesOf(
+  deps: CreateDeps,
+  tx: Tx,
+  caller: Caller,
+  image: Image | undefined,
+  rootVolumeId: string | undefined,
+): Promise<StringMap> {
+  if (image !== undefined) return { ...image.properties, base_image_ref: image.id };
+  if (rootVolumeId === undefined) return {};
+  const { image_id: imageId, ...said } = (await deps.volumes.lock(tx, caller, rootVolumeId)).imageMetadata;
+  return imageId === undefined ? said : { ...said, base_image_ref: imageId };
+}
+
 /** Images that say so bring a kernel of their own, which is started without a boot loader. */
-async function kernelOf(deps: CreateDeps, tx: Tx, caller: Caller, image: Image | undefined): Promise<CreateServerInput['kernel']> {
-  const { kernel_id: kernelId, ramdisk_id: ramdiskId } = image?.properties ?? {};
+async function kernelOf(deps: CreateDeps, tx: Tx, caller: Caller, properties: StringMap): Promise<CreateServerInput['kernel']> {
+  const { kernel_id: kernelId, ramdisk_id: ramdiskId } = properties;
   if (kernelId === undefined || kernelId === '') return null;
   const bytesOf = async (id: string): Promise<string> => (await deps.images.get(tx, caller, id)).id;
   return { kernelId: await bytesOf(kernelId), ramdiskId: ramdiskId === undefined || ramdiskId === '' ? null : await bytesOf(ramdiskId) };

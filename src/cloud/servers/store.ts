@@ -106,7 +106,6 @@ export interface NewServer {
   readonly hostname: string;
   readonly flavor: ServerFlavor;
   readonly imageId: string | null;
-  readonly imageProperties: StringMap;
   readonly keyName: string | null;
   readonly publicKey: string | null;
   readonly userData: string | null;
@@ -133,7 +132,6 @@ export async function insertServer(db: Queries, server: NewServer): Promise<void
       task_state: 'scheduling',
       flavor: json(server.flavor),
       image_id: server.imageId,
-      image_properties: json(server.imageProperties),
       key_name: server.keyName,
       public_key: server.publicKey,
       user_data: server.userData,
@@ -153,6 +151,7 @@ export interface ServerChanges {
   readonly description?: string | null;
   readonly hostname?: string;
   readonly metadata?: StringMap;
+  readonly imageProperties?: StringMap;
   readonly tags?: readonly string[];
   readonly diskConfig?: DiskConfig;
   readonly lock?: { readonly reason: string | null } | null;
@@ -167,6 +166,7 @@ const changedColumns = (changes: ServerChanges) => ({
   ...(changes.description !== undefined && { description: changes.description }),
   ...(changes.hostname !== undefined && { hostname: changes.hostname }),
   ...(changes.metadata !== undefined && { metadata: json(changes.metadata) }),
+  ...(changes.imageProperties !== undefined && { image_properties: json(changes.imageProperties) }),
   ...(changes.tags !== undefined && { tags: [...changes.tags] }),
   ...(changes.diskConfig !== undefined && { disk_config: changes.diskConfig }),
   ...(changes.lock !== undefined && { is_locked: changes.lock !== null, lock_reason: changes.lock?.reason ?? null }),
