@@ -1,13 +1,14 @@
 /**
  * Creating a server.
  *
- *   files    the config drive, and copies of a kernel and its ramdisk where the image brings some
  *   disks    those that were promised are made on their points and reserved for the server; no bytes are copied
+ *   files    the config drive, and copies of a kernel and its ramdisk where the image brings some
  *   machine  the disks are served, and the machine starts
  *   finish   one statement: the server is active
  *
- * Half-way: every id was chosen in the request, and each step finds what an interrupted attempt made. A failure ends the machine, lets go of the disks,
- * removes those that were made for the server, and leaves it in error with the reason, for its owner to see and delete.
+ * Half-way: every id was chosen in the request, and each step finds what an interrupted attempt made. Disks come first: the request has promised them
+ * already, and whatever fails takes that back. A failure ends the machine, lets go of the disks, removes those that were made for the server, and leaves it
+ * in error with the reason, for its owner to see and delete.
  */
 import type { ConfigDriveContent } from '../../engine/hypervisor/config-drive-content.ts';
 import type { MachineFiles } from '../../engine/hypervisor/machine-files.ts';
@@ -118,8 +119,8 @@ export function createServerSaga(deps: CreateJobDeps): SagaDefinition<CreateServ
     kind: createServerKind,
     concurrency: 8,
     steps: [
-      { name: 'files', run: writeFiles, undo: ({ input, effect }) => effect('files', () => files.remove(input.serverId)) },
       { name: 'disks', run: makeDisks, undo: dropDisks },
+      { name: 'files', run: writeFiles, undo: ({ input, effect }) => effect('files', () => files.remove(input.serverId)) },
       {
         name: 'machine',
         async run({ input, effect }) {
