@@ -20,7 +20,7 @@ import { finishAction } from './action-store.ts';
 import { deleteDisk } from './disk-store.ts';
 import type { RunningServers } from './running.ts';
 import { powerStates } from './states.ts';
-import { endTask, findServer } from './store.ts';
+import { endTask, failTask, findServer } from './store.ts';
 
 export const createServerKind = 'server.create';
 
@@ -102,7 +102,7 @@ export function createServerSaga(deps: CreateJobDeps): SagaDefinition<CreateServ
     await endTask(database.sql, serverId, own, { vmState: 'active', powerState: powerStates.running, isLaunched: true, fault: null });
     await finishAction(database.sql, serverId, input.requestId, null);
     // It may have ended meanwhile, and nobody was told while the task was under way.
-    await running.settle(serverId);
+    await running.follow(serverId);
   }
 
   async function settle({ input }: Context, failure: SagaFailure): Promise<void> {
@@ -111,7 +111,7 @@ export function createServerSaga(deps: CreateJobDeps): SagaDefinition<CreateServ
       code: 500,
       message: failure.isRefusal === true ? failure.message : `The server could not be started: ${failure.message}`,
     };
-    await endTask(database.sql, serverId, own, { vmState: 'error', powerState: powerStates.none, fault });
+    await failTask(database.sql, serverId, own, { vmState: 'error', powerState: powerStates.none, fault });
     await finishAction(database.sql, serverId, input.requestId, failure.message);
   }
 
