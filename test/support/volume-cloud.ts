@@ -21,7 +21,8 @@ import { silentLog } from '../../src/lib/log.ts';
 import { type TestDatabase, testDatabase } from './database.ts';
 import { snapshotImages } from './snapshot-images.ts';
 
-export interface VolumeCloud {
+/** What it is put together from. */
+export interface VolumeCloudParts {
   readonly held: TestDatabase;
   readonly jobs: Jobs;
   readonly disks: RunningDisks;
@@ -31,6 +32,11 @@ export interface VolumeCloud {
   readonly volumes: VolumesService;
   readonly snapshots: SnapshotsService;
   readonly groups: GroupsService;
+  /** Where it keeps everything but rows. */
+  readonly folder: string;
+}
+
+export interface VolumeCloud extends VolumeCloudParts {
   /** The row at once, without waiting. */
   order(caller: Caller, order?: Partial<CreateVolumeOrder>): Promise<Volume>;
   /** Waits until the volume is what it is going to be. */
@@ -61,7 +67,13 @@ async function settled<T extends { readonly status: string }>(look: () => Promis
   }
 }
 
-export async function startVolumeCloud(options: { openJobs?: typeof openRealJobs } = {}): Promise<VolumeCloud> {
+export interface VolumeCloudOptions {
+  readonly openJobs?: typeof openRealJobs;
+  /** Runs before jobs begin: for services that define some of their own. */
+  readonly beforeWorking?: (parts: VolumeCloudParts) => void;
+}
+
+export async function startVolumeCloud(options: VolumeCloudOptions = {}): Promise<VolumeCloud> {
   const folder = await mkdtemp(join(tmpdir(), 'sp-vol-'));
   const runtimeDir = join(folder, 'run');
   await mkdir(runtimeDir, { mode: 0o700 });
@@ -90,6 +102,8 @@ export async function startVolumeCloud(options: { openJobs?: typeof openRealJobs
   });
   const snapshots = createSnapshotsService({ ...common, volumes: volumes.forSnapshots });
   const groups = createGroupsService({ ...common, volumes: volumes.forGroups, snapshots: snapshots.forGroups });
+  const parts: VolumeCloudParts = { held, jobs, disks, quotas, hosts, volumeTypes, volumes, snapshots, groups, folder };
+  options.beforeWorking?.(parts);
   await jobs.startWorking();
 
   const order = (caller: Caller, wanted: Partial<CreateVolumeOrder> = {}) =>
@@ -107,15 +121,7 @@ export async function startVolumeCloud(options: { openJobs?: typeof openRealJobs
   const settledSnapshot = (caller: Caller, id: string) => settled(() => snapshots.get(caller, id));
 
   return {
-    held,
-    jobs,
-    disks,
-    quotas,
-    hosts,
-    volumeTypes,
-    volumes,
-    snapshots,
-    groups,
+    ...parts,
     order,
     volume: async (caller, wanted) => settledVolume(caller, (await order(caller, wanted)).id),
     async snapshot(caller, volumeId) {

@@ -10,7 +10,7 @@
  * A server that died is not started again here: its clients are gone with their connections, and the volume keeps its attachment. The
  * next `openExport` (`os-initialize_connection`) starts a new one, at a new address.
  */
-import type { ExportState, VolumeBackend } from '../../engine/volumes/contract.ts';
+import type { DiskExport, ExportState, VolumeBackend } from '../../engine/volumes/contract.ts';
 import { crashPoint } from '../../lib/crash-points.ts';
 import { conflict, messageOf } from '../../lib/errors.ts';
 import { newId } from '../../lib/ids.ts';
@@ -115,11 +115,12 @@ export function createExports(deps: ExportsDeps): Exports {
       await tx.updateTable('layers').set({ allocated_bytes: null }).where('id', '=', disk.top.id).execute();
       return disk;
     });
+    let target: DiskExport | undefined;
     try {
       await merges.leave(marked.chain);
       const disk = await loadDisk(sql, volumeId);
       crashPoint('export:planned');
-      const target = await backend.openExport(exportId, disk.chain.map(layerOf), { readOnly });
+      target = await backend.openExport(exportId, disk.chain.map(layerOf), { readOnly });
       crashPoint('export:started');
       await sql
         .updateTable('volume_exports')
@@ -129,6 +130,8 @@ export function createExports(deps: ExportsDeps): Exports {
       return target.socketPath;
     } catch (error) {
       log.warn({ volumeId, error: messageOf(error) }, 'a disk could not be served');
+      // Without its row nobody would find it again.
+      if (target !== undefined) await backend.closeExport(target);
       await forgetExport(sql, volumeId);
       throw error;
     }

@@ -38,6 +38,11 @@ export interface AttachmentsDeps {
 const notAttached = (serverId: string, volumeId: string) =>
   notFound(`volume_id not found: ${volumeId} (it is not attached to instance ${serverId})`);
 
+const leavesAlready = (volumeId: string) =>
+  badRequest(
+    `Invalid volume: Invalid input received: Invalid volume: Unable to detach volume. Volume ${volumeId} is being detached already.`,
+  );
+
 export function createAttachments({ database, jobs, volumes }: AttachmentsDeps): Attachments {
   const visibleDisk = (server: Server, volumeId: string): ServerDisk => {
     const disk = server.disks.find((one) => one.volumeId === volumeId && !one.isLocal);
@@ -97,8 +102,9 @@ export function createAttachments({ database, jobs, volumes }: AttachmentsDeps):
         const server = await changing(tx, caller, serverId, 'detach_volume');
         const disk = visibleDisk(server, volumeId);
         if (disk.bootIndex === 0) throw badRequest('Cannot detach a root device volume');
+        // A start of the service puts volumes that are being detached back in use; one that is leaving leaves once all the same.
+        if (!(await beginLeaving(tx.sql, serverId, volumeId))) throw leavesAlready(volumeId);
         await volumes.beginRelease(tx, caller, volumeId);
-        await beginLeaving(tx.sql, serverId, volumeId);
         await begin(tx, caller, server, detachKind, disk);
       }),
     setDeletion: (caller, serverId, volumeId, deleteOnTermination) =>

@@ -1,13 +1,14 @@
 /**
  * Creating a server.
  *
- *   files    the config drive, and copies of a kernel and its ramdisk where the image brings some
  *   disks    those that were promised are made on their points and reserved for the server; no bytes are copied
+ *   files    the config drive, and copies of a kernel and its ramdisk where the image brings some
  *   machine  the disks are served, and the machine starts
  *   finish   one statement: the server is active
  *
- * Half-way: every id was chosen in the request, and each step finds what an interrupted attempt made. A failure ends the machine, lets go of the disks,
- * removes those that were made for the server, and leaves it in error with the reason, for its owner to see and delete.
+ * Half-way: every id was chosen in the request, and each step finds what an interrupted attempt made. Disks come first: the request has promised them
+ * already, and whatever fails takes that back. A failure ends the machine, lets go of the disks, removes those that were made for the server, and leaves it
+ * in error with the reason, for its owner to see and delete.
  */
 import type { ConfigDriveContent } from '../../engine/hypervisor/config-drive-content.ts';
 import type { MachineFiles } from '../../engine/hypervisor/machine-files.ts';
@@ -19,7 +20,7 @@ import { finishAction } from './action-store.ts';
 import { deleteDisk } from './disk-store.ts';
 import type { RunningServers } from './running.ts';
 import { powerStates } from './states.ts';
-import { endTask, findServer } from './store.ts';
+import { endTask, failTask, findServer } from './store.ts';
 
 export const createServerKind = 'server.create';
 
@@ -101,7 +102,7 @@ export function createServerSaga(deps: CreateJobDeps): SagaDefinition<CreateServ
     await endTask(database.sql, serverId, own, { vmState: 'active', powerState: powerStates.running, isLaunched: true, fault: null });
     await finishAction(database.sql, serverId, input.requestId, null);
     // It may have ended meanwhile, and nobody was told while the task was under way.
-    await running.settle(serverId);
+    await running.follow(serverId);
   }
 
   async function settle({ input }: Context, failure: SagaFailure): Promise<void> {
@@ -110,7 +111,7 @@ export function createServerSaga(deps: CreateJobDeps): SagaDefinition<CreateServ
       code: 500,
       message: failure.isRefusal === true ? failure.message : `The server could not be started: ${failure.message}`,
     };
-    await endTask(database.sql, serverId, own, { vmState: 'error', powerState: powerStates.none, fault });
+    await failTask(database.sql, serverId, own, { vmState: 'error', powerState: powerStates.none, fault });
     await finishAction(database.sql, serverId, input.requestId, failure.message);
   }
 
@@ -118,8 +119,8 @@ export function createServerSaga(deps: CreateJobDeps): SagaDefinition<CreateServ
     kind: createServerKind,
     concurrency: 8,
     steps: [
-      { name: 'files', run: writeFiles, undo: ({ input, effect }) => effect('files', () => files.remove(input.serverId)) },
       { name: 'disks', run: makeDisks, undo: dropDisks },
+      { name: 'files', run: writeFiles, undo: ({ input, effect }) => effect('files', () => files.remove(input.serverId)) },
       {
         name: 'machine',
         async run({ input, effect }) {

@@ -18,7 +18,7 @@ import { finishAction } from './action-store.ts';
 import type { Server } from './contract.ts';
 import type { RunningServers } from './running.ts';
 import { type PowerState, powerStates, type TaskState, tasks, type VmState } from './states.ts';
-import { endTask, findServer } from './store.ts';
+import { endTask, failTask, findServer } from './store.ts';
 
 export const powerKind = 'server.power';
 
@@ -56,7 +56,7 @@ export function powerSaga(deps: PowerJobDeps): SagaDefinition<PowerInput> {
   const { database, hypervisor, running, shutDownMs } = deps;
 
   async function shutDown(server: Server): Promise<void> {
-    const machine = running.machineOf(server);
+    const machine = await running.find(server);
     if (machine !== undefined) await hypervisor.shutDown(machine, shutDownMs).catch(unlessGone);
     await running.end(server.id);
   }
@@ -90,17 +90,29 @@ export function powerSaga(deps: PowerJobDeps): SagaDefinition<PowerInput> {
     const { serverId, verb, requestId } = input;
     await endTask(database.sql, serverId, ownWords(verb), { ...outcomes[verb], fault: null });
     await finishAction(database.sql, serverId, requestId, null);
-    await running.settle(serverId);
+    await running.follow(serverId);
+  }
+
+  /** Whether it stands still or runs; nothing when no machine does either. */
+  async function standing(serverId: string): Promise<Partial<(typeof outcomes)[PowerVerb]>> {
+    const server = await findServer(database.sql, serverId);
+    const machine = server === undefined ? undefined : running.machineOf(server);
+    const { power } = machine === undefined ? { power: 'gone' } : await hypervisor.inspect(machine);
+    if (power === 'paused') return outcomes.pause;
+    return power === 'running' ? outcomes.unpause : {};
   }
 
   /** What is left is what the machine really is. */
   async function settle({ input }: Context, failure: SagaFailure): Promise<void> {
     const { serverId, verb, requestId } = input;
     const message = `The server could not ${wordsOf[verb]}: ${failure.message}`;
-    const startsAnew = verb === 'start' || verb === 'reboot' || verb === 'reboot_hard';
-    if (startsAnew) await running.alone(serverId, () => running.end(serverId));
-    const left = startsAnew ? { vmState: 'stopped' as const, powerState: powerStates.shutDown } : {};
-    await endTask(database.sql, serverId, ownWords(verb), { ...left, fault: { code: 500, message } });
+    const fault = { code: 500, message };
+    if (verb === 'start' || verb === 'reboot' || verb === 'reboot_hard') {
+      await running.alone(serverId, () => running.end(serverId));
+      await failTask(database.sql, serverId, ownWords(verb), { vmState: 'stopped', powerState: powerStates.shutDown, fault });
+    } else {
+      await endTask(database.sql, serverId, ownWords(verb), { ...(await standing(serverId)), fault });
+    }
     await finishAction(database.sql, serverId, requestId, message);
     await running.settle(serverId);
   }

@@ -5,7 +5,14 @@
  * machine in this process takes turns (`alone`), and `settle` makes the row follow what the machine did by itself, whenever no task is under way.
  */
 import { setTimeout as pause } from 'node:timers/promises';
-import { type Hypervisor, type Machine, type MachineDisk, MachineError, type MachineEvent } from '../../engine/hypervisor/contract.ts';
+import {
+  type Hypervisor,
+  type Machine,
+  type MachineDisk,
+  MachineError,
+  type MachineEvent,
+  type MachineState,
+} from '../../engine/hypervisor/contract.ts';
 import type { MachineFiles } from '../../engine/hypervisor/machine-files.ts';
 import { crashPoint } from '../../lib/crash-points.ts';
 import { messageOf } from '../../lib/errors.ts';
@@ -37,9 +44,13 @@ export interface RunningServers {
   plug(server: Server, disk: ServerDisk): Promise<void>;
   /** Makes the row follow what the machine did by itself. */
   settle(serverId: string): Promise<void>;
+  /** The same after a task that went well, which a machine that cannot be asked does not make fail. */
+  follow(serverId: string): Promise<void>;
   /** At start: finds the machines that outlived the service. Returns the servers that have one. */
   adopt(): Promise<Server[]>;
   machineOf(server: Pick<Server, 'machine'>): Machine | undefined;
+  /** Also one that was started by a process that did not live to tell. */
+  find(server: Server): Promise<Machine | undefined>;
 }
 
 /** A machine that waits for space on the host looks whether there is some again. */
@@ -68,7 +79,8 @@ export function createRunningServers(deps: RunningDeps): RunningServers {
     crashPoint('server:machine-planned');
     const server = await mustFind(serverId);
     const staying = server.disks.filter((disk) => !disk.isLeaving);
-    const disks = await Promise.all(staying.map(served));
+    // One that fails does not leave the others on their way: what undoes this must find all that was begun.
+    const disks = (await Promise.allSettled(staying.map(served))).map(fulfilled);
     const machine = await hypervisor.start(specOf(server, machineId, disks, await files.of(serverId)));
     crashPoint('server:machine-started');
     await updateServer(database.sql, serverId, { machine, powerState: powerStates.running });
@@ -76,8 +88,8 @@ export function createRunningServers(deps: RunningDeps): RunningServers {
     await watch(serverId, machine);
   }
 
-  async function watch(serverId: string, machine: Machine): Promise<void> {
-    await hypervisor.watch(machine, (event) => {
+  async function watch(serverId: string, machine: Machine): Promise<MachineState> {
+    return await hypervisor.watch(machine, (event) => {
       react(serverId, machine, event).catch((error: unknown) => {
         log.warn({ serverId, event: event.kind, error: messageOf(error) }, 'an event of a machine could not be followed');
       });
@@ -99,19 +111,23 @@ export function createRunningServers(deps: RunningDeps): RunningServers {
     });
   }
 
-  async function findMachine({ machine }: Server): Promise<Machine | undefined> {
+  async function find({ machine }: Server): Promise<Machine | undefined> {
     if (machine === null) return undefined;
     if (machine.processId !== null) return { id: machine.id, processId: machine.processId };
     return (await hypervisor.listMachines()).find((found) => found.machine?.id === machine.id)?.machine;
   }
 
+  async function endMachine({ machine, disks }: Server): Promise<void> {
+    // By its id alone, should nobody have lived to tell its process.
+    if (machine !== null) await hypervisor.end({ id: machine.id, processId: machine.processId ?? 0 });
+    crashPoint('server:machine-ended');
+    for (const { volumeId } of disks) await volumes.disconnect(volumeId);
+  }
+
   async function end(serverId: string): Promise<void> {
     const server = await findServer(database.sql, serverId);
     if (server === undefined) return;
-    const machine = await findMachine(server);
-    if (machine !== undefined) await hypervisor.end(machine);
-    crashPoint('server:machine-ended');
-    for (const { volumeId } of server.disks) await volumes.disconnect(volumeId);
+    await endMachine(server);
     await updateServer(database.sql, serverId, { machine: null });
   }
 
@@ -125,7 +141,8 @@ export function createRunningServers(deps: RunningDeps): RunningServers {
       if (power === 'running' || power === 'paused') return;
       const fault = faults[power];
       log.warn({ serverId, power }, 'a server has stopped by itself');
-      await end(serverId);
+      await endMachine(server);
+      // Both in one statement: a server without a machine is not looked at again.
       await settleStopped(database.sql, serverId, {
         powerState: power === 'shut-down' ? powerStates.shutDown : powerStates.crashed,
         ...(fault !== undefined && { fault: { code: 500, message: fault } }),
@@ -136,11 +153,15 @@ export function createRunningServers(deps: RunningDeps): RunningServers {
   return {
     alone,
     machineOf,
+    find,
     start,
     end,
     settle,
+    async follow(serverId) {
+      await settle(serverId).catch((error: unknown) => log.warn({ serverId, error: messageOf(error) }, 'a machine could not be looked at'));
+    },
     async plug(server, disk) {
-      const machine = machineOf(server);
+      const machine = await find(server);
       if (machine !== undefined) await hypervisor.plug(machine, await served(disk));
       await volumes.complete(disk.attachmentId, `/dev/${disk.device}`);
     },
@@ -149,7 +170,7 @@ export function createRunningServers(deps: RunningDeps): RunningServers {
       const known = new Set(servers.map(({ machine }) => machine?.id));
       // Their rows are gone: nobody could ever reach them again.
       for (const { name, machine } of await hypervisor.listMachines())
-        if (machine === undefined || !known.has(machine.id)) await hypervisor.endFound(name);
+        if (machine === undefined || !known.has(machine.id)) await endFound(name);
       for (const server of servers) {
         await adoptOne(server).catch((error: unknown) =>
           log.warn({ serverId: server.id, error: messageOf(error) }, 'a machine could not be adopted'),
@@ -159,17 +180,30 @@ export function createRunningServers(deps: RunningDeps): RunningServers {
     },
   };
 
+  async function endFound(name: string): Promise<void> {
+    await hypervisor
+      .endFound(name)
+      .catch((error: unknown) => log.warn({ name, error: messageOf(error) }, 'a machine of nobody cannot be ended'));
+  }
+
   async function adoptOne(server: Server): Promise<void> {
     const machine = machineOf(server);
     // One that was being started belongs to the job that goes on with it.
     if (machine === undefined) return;
     try {
-      await watch(server.id, machine);
+      const { power } = await watch(server.id, machine);
+      // Whether it waits for space or has lost a disk is seen when it tries again.
+      if (power === 'io-error') await alone(server.id, () => hypervisor.resume(machine));
     } catch (error) {
       if (!(error instanceof MachineError) || error.kind !== 'gone') throw error;
     }
     await settle(server.id);
   }
+}
+
+function fulfilled<T>(result: PromiseSettledResult<T>): T {
+  if (result.status === 'rejected') throw result.reason;
+  return result.value;
 }
 
 const faults = {

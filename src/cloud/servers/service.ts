@@ -90,23 +90,25 @@ export interface ServersDeps {
   readonly makeConfigDrive: CreateJobDeps['makeConfigDrive'];
   readonly files: MachineFiles;
   readonly availabilityZone: string;
+  /** How long a guest may take to turn itself off, or to let go of a disk. Those that are just starting answer late. */
+  readonly guestMs?: number;
   readonly log: Log;
 }
 
-const shutDownMs = 60_000;
+const defaultGuestMs = 60_000;
 const consoleBytesMax = 100 * 1024;
 
 /** Also defines the sagas of servers, so it comes before `jobs.startWorking`. */
 export function createServersService(deps: ServersDeps): ServersService {
-  const { database, jobs, hypervisor, volumes, files } = deps;
+  const { database, jobs, hypervisor, volumes, files, guestMs = defaultGuestMs } = deps;
   const running = createRunningServers(deps);
   const quiescence = createQuiescence({ ...deps, running });
   jobs.define(createServerSaga({ ...deps, running }));
-  jobs.define(powerSaga({ database, hypervisor, running, shutDownMs }));
+  jobs.define(powerSaga({ database, hypervisor, running, shutDownMs: guestMs }));
   jobs.define(deleteServerSaga({ database, jobs, volumes, running, files }));
   jobs.define(imageSaga({ ...deps, running }));
-  jobs.define(attachSaga({ database, hypervisor, volumes, running }));
-  jobs.define(detachSaga({ database, hypervisor, volumes, running }));
+  jobs.define(attachSaga({ database, hypervisor, volumes, running, unplugMs: guestMs }));
+  jobs.define(detachSaga({ database, hypervisor, volumes, running, unplugMs: guestMs }));
 
   /** `asked`: as the request calls it; `action`: as lists of what was asked call it. */
   async function begin(

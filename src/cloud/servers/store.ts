@@ -203,30 +203,44 @@ export async function changeTask(db: Queries, id: string, from: TaskState, to: T
   await db.updateTable('servers').set({ task_state: to, updated_at: now }).where('id', '=', id).where('task_state', '=', from).execute();
 }
 
+type TaskEnd = ServerChanges & { readonly vmState?: VmState };
+
+const taskEnd = ({ vmState, ...others }: TaskEnd) => ({
+  ...changedColumns(others),
+  ...(vmState !== undefined && { vm_state: vmState }),
+  task_state: null,
+});
+
 /** Ends a task, whose words those are. False: somebody has interrupted it. */
-export async function endTask(
-  db: Queries,
-  id: string,
-  own: readonly TaskState[],
-  changes: ServerChanges & { readonly vmState?: VmState } = {},
-): Promise<boolean> {
-  const { vmState, ...others } = changes;
+export async function endTask(db: Queries, id: string, own: readonly TaskState[], changes: TaskEnd = {}): Promise<boolean> {
   const ended = await db
     .updateTable('servers')
-    .set({ ...changedColumns(others), ...(vmState !== undefined && { vm_state: vmState }), task_state: null })
+    .set(taskEnd(changes))
     .where('id', '=', id)
     .where('task_state', 'in', [...own])
     .executeTakeFirst();
   return ended.numUpdatedRows > 0n;
 }
 
-/** The server stopped by itself, while nothing was being done to it. */
+/** The same for a task that failed, and was undone; it may have failed after its end. */
+export async function failTask(db: Queries, id: string, own: readonly TaskState[], changes: TaskEnd): Promise<void> {
+  await db
+    .updateTable('servers')
+    .set(taskEnd(changes))
+    .where('id', '=', id)
+    .where(({ eb, or }) => or([eb('task_state', 'is', null), eb('task_state', 'in', [...own])]))
+    .execute();
+}
+
+/** The server stopped by itself, while nothing was being done to it: its machine has ended. */
 export async function settleStopped(db: Queries, id: string, changes: ServerChanges): Promise<void> {
   await db
     .updateTable('servers')
-    .set({ ...changedColumns(changes), vm_state: 'stopped' })
+    .set({
+      ...changedColumns({ ...changes, machine: null }),
+      vm_state: sql<VmState>`CASE WHEN vm_state IN ('active', 'paused') THEN 'stopped' ELSE vm_state END`,
+    })
     .where('id', '=', id)
-    .where('vm_state', 'in', ['active', 'paused'])
     .where('task_state', 'is', null)
     .execute();
 }

@@ -146,7 +146,13 @@ export function createVolumesForServers(deps: ForServersDeps): VolumesForServers
         return !hasSnapshots && ((await move(tx.sql, volumeId, 'serverDiskDeleteBegun')) || volume.status === 'deleting');
       });
       if (isGoing !== true) return;
-      await disks.dropDisk(volumeId);
+      try {
+        await disks.dropDisk(volumeId);
+      } catch (error) {
+        // Whoever began this may give up; then it is its owner who tries again.
+        await move(database.sql, volumeId, 'deleteFailed');
+        throw error;
+      }
       await database.transact(async (tx) => {
         if (pointId !== null) await disks.release(tx, pointId, holderOf(volumeId));
         await deleteVolume(tx.sql, volumeId);
