@@ -202,7 +202,8 @@ export function createServersService(deps: ServersDeps): ServersService {
       const server = await visibleServer(database, caller, id, 'machine:control');
       if (server.vmState === 'building') throw conflict(`Instance ${id} is not ready`);
       const text = await hypervisor.readConsole(files.consolePath(id), consoleBytesMax);
-      return lines === undefined ? text : text.split('\n').slice(-lines).join('\n');
+      if (lines === undefined) return text;
+      return lines === 0 ? '' : text.split('\n').slice(-lines).join('\n');
     },
     async actions(caller, id) {
       const done = isUuid(id) ? await actionsOf(database.sql, id) : [];

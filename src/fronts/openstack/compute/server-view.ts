@@ -11,6 +11,9 @@ const hostName = 'stillpoint';
 /** Statuses of servers that something is going on with, or that run: only they have a progress. */
 const withProgress = new Set(['ACTIVE', 'BUILD', 'REBUILD', 'REBOOT', 'HARD_REBOOT']);
 
+/** A server that stopped by itself says why, too. */
+const withFault = new Set(['ERROR', 'SHUTOFF']);
+
 export const serverSummary = ({ id, name }: Server, viewer: Viewer): object => ({ id, name, links: viewer.linksTo('servers', id) });
 
 export function serverView(server: Server, viewer: Viewer): object {
@@ -43,7 +46,7 @@ export function serverView(server: Server, viewer: Viewer): object {
     'os-extended-volumes:volumes_attached': server.disks
       .filter(({ isLocal }) => !isLocal)
       .map(({ volumeId, deleteOnTermination }) => ({ id: volumeId, ...(since(3) && { delete_on_termination: deleteOnTermination }) })),
-    ...(status === 'ERROR' && server.fault !== null && { fault: faultView(server.fault) }),
+    ...(withFault.has(status) && server.fault !== null && { fault: faultView(server.fault) }),
     ...ofOperators(server, viewer),
     ...(since(9) && { locked: server.isLocked }),
     ...(since(19) && { description: server.description }),
