@@ -77,6 +77,15 @@ export const computeThings: Readonly<Record<string, Maker>> = {
     });
     return key;
   },
+  'server-tag': async (world) => {
+    const tag = newName('tag');
+    await world.must(world.sessions.admin, 'PUT', `${v21}/servers/${await sharedServer(world)}/tags/${tag}`);
+    return tag;
+  },
+  'server-request': async (world) => {
+    const path = `${v21}/servers/${await sharedServer(world)}/os-instance-actions`;
+    return (await world.must(world.sessions.member, 'GET', path)).instanceActions[0].request_id;
+  },
   'volume-of-server': async (world) => {
     const volumeId = await made(world, 'volumes', 'volume', { size: 1 });
     const path = `${v21}/servers/${await sharedServer(world)}/os-volume_attachments`;

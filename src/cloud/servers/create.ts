@@ -112,6 +112,8 @@ async function createOne(deps: CreateDeps, tx: Tx, caller: Caller, one: One): Pr
     name,
     description: order.description,
     hostname: order.hostname ?? hostnameOf(name, id),
+    accessIpV4: order.accessIpV4,
+    accessIpV6: order.accessIpV6,
     flavor,
     imageId: root?.destination === 'local' && image !== undefined ? image.id : null,
     imageProperties,

@@ -42,6 +42,8 @@ export interface ServerUpdate {
   readonly name?: string;
   readonly description?: string | null;
   readonly hostname?: string;
+  readonly accessIpV4?: string;
+  readonly accessIpV6?: string;
   readonly diskConfig?: DiskConfig;
 }
 
