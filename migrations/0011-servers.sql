@@ -6,6 +6,9 @@ CREATE TABLE servers (
   name              text NOT NULL,
   description       text,
   hostname          text NOT NULL,
+  -- As its owner says them.
+  access_ip_v4      text NOT NULL DEFAULT '',
+  access_ip_v6      text NOT NULL DEFAULT '',
   -- What it is when nothing is being done to it, and what is being done to it.
   vm_state          text NOT NULL,
   task_state        text,

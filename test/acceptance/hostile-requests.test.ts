@@ -5,6 +5,7 @@ import { stillpoint } from '../support/clients.ts';
 import { type HostileRequest, hostileRequest, type RealIds } from '../support/hostile-requests.ts';
 import { allRoutes, type Route } from '../support/routes.ts';
 import { makeBackup, makeImage, makeSnapshot, makeVolume, mustBecomeQuiet } from '../support/scenario.ts';
+import { orderServer, serverBecomes } from '../support/servers.ts';
 import { makeStateDir, removeStateDir, type ServiceUnderTest, startServiceUnderTest } from '../support/service.ts';
 
 /**
@@ -148,7 +149,18 @@ async function makeMachineThings(): Promise<RealIds> {
   if (status !== 200) throw new Error(`flavors: ${status} ${JSON.stringify(body)}`);
   const keypair = { name: `hostile-${Math.random().toString(36).slice(2)}` };
   await api.raw('POST', '/compute/v2.1/os-keypairs', { keypair });
-  return { flavors: [body.flavor.id], 'os-extra_specs': ['key'], 'os-keypairs': [keypair.name] };
+  await api.compute('PUT', `/os-quota-sets/${api.projectId}`, { quota_set: { instances: -1, cores: -1, ram: -1 } });
+  const disk = { source_type: 'blank', destination_type: 'volume', volume_size: 1, boot_index: 0 };
+  const server = await orderServer(api, { flavorRef: body.flavor.id, block_device_mapping_v2: [disk], metadata: { key: 'value' } });
+  const { 'os-extended-volumes:volumes_attached': disks } = await serverBecomes(api, server, 'ACTIVE');
+  const attachments = disks.map(({ id }: Answer) => id);
+  return {
+    flavors: [body.flavor.id],
+    'os-extra_specs': ['key'],
+    'os-keypairs': [keypair.name],
+    servers: [server],
+    'os-volume_attachments': attachments,
+  };
 }
 
 async function identity(collection: string, noun: string, extra: object = {}): Promise<Answer> {

@@ -59,6 +59,7 @@ const ownThings = [
   'private-namespace',
   'credential',
   'community-image',
+  'server',
 ];
 
 it('shows a member of another project nothing of the first in any list', { timeout: 5 * 60_000 }, async () => {

@@ -6,7 +6,7 @@ import { newName, type World } from './world.ts';
 const v3 = '/volume/v3';
 
 /** Orders something as the member, and waits until it is there. */
-async function made({ must, sessions: { member } }: World, collection: string, noun: string, order: object): Promise<string> {
+export async function made({ must, sessions: { member } }: World, collection: string, noun: string, order: object): Promise<string> {
   const { id } = (await must(member, 'POST', `${v3}/${collection}`, { [noun]: { name: newName(noun), ...order } }))[noun];
   for (;;) {
     const { status }: Answer = (await must(member, 'GET', `${v3}/${collection}/${id}`))[noun];

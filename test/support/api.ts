@@ -18,8 +18,10 @@ export interface Api {
   /** One call below a service's prefix, e.g. `volume('POST', '/volumes', {...})`. Throws on 400 and more. */
   volume(method: string, path: string, body?: unknown): Promise<Answer>;
   image(method: string, path: string, body?: unknown): Promise<Answer>;
+  /** With 2.`minor` as the microversion. */
+  compute(method: string, path: string, body?: unknown, minor?: number): Promise<Answer>;
   /** The same without throwing. */
-  raw(method: string, path: string, body?: unknown): Promise<{ status: number; body: Answer }>;
+  raw(method: string, path: string, body?: unknown, version?: string): Promise<{ status: number; body: Answer }>;
   upload(imageId: string, bytes: Buffer): Promise<number>;
   uploadFile(imageId: string, path: string): Promise<number>;
   /** Polls a volume, snapshot or backup until its status is settled, and returns it; undefined when it is gone. */
@@ -68,10 +70,10 @@ export async function signIn(service: { readonly url: string; readonly stateDir:
     const text = await reply.text();
     return { status: reply.status, body: text.startsWith('{') || text.startsWith('[') ? JSON.parse(text) : text };
   };
-  const raw = (method: string, path: string, body?: unknown) =>
-    send(method, path, body, { 'content-type': 'application/json', 'openstack-api-version': 'volume 3.70' });
-  const must = async (method: string, path: string, body?: unknown) => {
-    const reply = await raw(method, path, body);
+  const raw = (method: string, path: string, body?: unknown, version = 'volume 3.70') =>
+    send(method, path, body, { 'content-type': 'application/json', 'openstack-api-version': version });
+  const must = async (method: string, path: string, body?: unknown, version?: string) => {
+    const reply = await raw(method, path, body, version);
     if (reply.status >= 400) throw new Error(`${method} ${path}: ${reply.status} ${JSON.stringify(reply.body)}`);
     return reply.body;
   };
@@ -82,6 +84,7 @@ export async function signIn(service: { readonly url: string; readonly stateDir:
     raw,
     volume: (method, path, body) => must(method, `/volume/v3${path}`, body),
     image: (method, path, body) => must(method, `/image/v2${path}`, body),
+    compute: (method, path, body, minor = 79) => must(method, `/compute/v2.1${path}`, body, `compute 2.${minor}`),
     upload: async (imageId, bytes) =>
       (await send('PUT', `/image/v2/images/${imageId}/file`, bytes, { 'content-type': 'application/octet-stream' })).status,
     uploadFile: (imageId, path) => uploadFile(`${service.url}/image/v2/images/${imageId}/file`, path, token),

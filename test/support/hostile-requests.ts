@@ -202,6 +202,19 @@ const fields = [
   'policies',
   'rules',
   'networks',
+  'min_count',
+  'max_count',
+  'block_device_mapping_v2',
+  'user_data',
+  'config_drive',
+  'key_name',
+  'hostname',
+  'locked_reason',
+  'length',
+  'state',
+  'volumeId',
+  'delete_on_termination',
+  'device',
 ] as const;
 const envelopes = [
   'volume',
@@ -253,6 +266,8 @@ const envelopes = [
   'add_host',
   'remove_host',
   'set_metadata',
+  'server',
+  'volumeAttachment',
   'addTenantAccess',
   'removeTenantAccess',
 ];
@@ -284,6 +299,15 @@ const actions = [
   'os-complete',
   'reset_status',
   'os-none',
+  'os-start',
+  'os-stop',
+  'reboot',
+  'pause',
+  'unpause',
+  'lock',
+  'unlock',
+  'os-resetState',
+  'os-getConsoleOutput',
 ];
 
 function bodyOf(realIds: readonly string[]): fc.Arbitrary<string | undefined> {
@@ -368,6 +392,12 @@ const queryKeys = [
   'glance_metadata',
   'consumes_quota',
   'list_volume',
+  'flavor',
+  'image',
+  'changes-since',
+  'tags',
+  'not-tags-any',
+  'deleted',
   'x[y]',
   '',
 ];

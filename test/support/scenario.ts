@@ -114,6 +114,9 @@ async function resourcesInMotion(api: Api): Promise<string[]> {
     const answer = await api.volume('GET', `/${collection}/detail`);
     for (const one of answer[collection]) if (transient.test(one.status)) moving.push(`${collection} ${one.id} ${one.status}`);
   }
+  const { servers } = await api.compute('GET', '/servers/detail?all_tenants=1');
+  for (const { id, status, 'OS-EXT-STS:task_state': task } of servers)
+    if (status === 'BUILD' || task !== null) moving.push(`servers ${id} ${status} ${task}`);
   const { images } = await api.image('GET', '/images');
   for (const one of images) if (transient.test(one.status)) moving.push(`images ${one.id} ${one.status}`);
   return moving;

@@ -116,6 +116,8 @@ function serversOn(parts: VolumeCloudParts, guestMs: number): { servers: Servers
     quotas,
     images: imagesOfSnapshots,
     volumes: volumes.forServers,
+    disks: parts.disks,
+    snapshots: parts.snapshots.forServers,
     hypervisor,
     makeConfigDrive: (path, content) => makeConfigDrive(confinement, path, content),
     files: createMachineFiles(filesOf(parts)),
@@ -135,12 +137,19 @@ const imagesOfSnapshots: ImagesForServers = {
   async copyTo(imageId) {
     throw new Error(`image ${imageId} is no kernel`);
   },
+  async register() {
+    throw new Error('nothing makes images here');
+  },
+  drop: async () => undefined,
+  point: {} as ImagesForServers['point'],
 };
 
 const plainOrder: CreateServerOrder = {
   name: 'server',
   description: null,
   hostname: null,
+  accessIpV4: '',
+  accessIpV6: '',
   flavorRef: nano,
   imageRef: null,
   blockDevices: [],

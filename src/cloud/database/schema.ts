@@ -382,6 +382,8 @@ export interface ServersTable {
   name: string;
   description: string | null;
   hostname: string;
+  access_ip_v4: Generated<string>;
+  access_ip_v6: Generated<string>;
   vm_state: string;
   task_state: string | null;
   power_state: Generated<number>;

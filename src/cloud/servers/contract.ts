@@ -41,6 +41,9 @@ export interface Server {
   readonly name: string;
   readonly description: string | null;
   readonly hostname: string;
+  /** As its owner says them; empty: none. */
+  readonly accessIpV4: string;
+  readonly accessIpV6: string;
   readonly vmState: VmState;
   readonly taskState: TaskState | null;
   readonly powerState: PowerState;
@@ -127,6 +130,8 @@ export interface CreateServerOrder {
   readonly name: string;
   readonly description: string | null;
   readonly hostname: string | null;
+  readonly accessIpV4: string;
+  readonly accessIpV6: string;
   readonly flavorRef: string;
   readonly imageRef: string | null;
   readonly blockDevices: readonly BlockDeviceOrder[];

@@ -16,7 +16,7 @@ import type { BlockDeviceOrder, CreateServerOrder, ServerFlavor } from './contra
 import { type CreateServerInput, createServerKind, type NewDisk } from './create.job.ts';
 import { insertDisk } from './disk-store.ts';
 import { devicesOfSnapshot } from './snapshot-devices.ts';
-import { insertServer, updateServer } from './store.ts';
+import { insertServer } from './store.ts';
 
 export interface CreateDeps {
   readonly jobs: Pick<Jobs, 'start'>;
@@ -102,6 +102,9 @@ async function createOne(deps: CreateDeps, tx: Tx, caller: Caller, one: One): Pr
   const id = newId();
   const name = order.maxCount > 1 ? `${order.name}-${index + 1}` : order.name;
   const root = one.wishes[0];
+  const disks: PromisedDisk[] = [];
+  for (const wish of one.wishes) disks.push(await promise(deps, tx, caller, id, wish));
+  const imageProperties = await propertiesOf(deps, tx, caller, image, disks[0]);
   await insertServer(tx.sql, {
     id,
     projectId,
@@ -109,8 +112,11 @@ async function createOne(deps: CreateDeps, tx: Tx, caller: Caller, one: One): Pr
     name,
     description: order.description,
     hostname: order.hostname ?? hostnameOf(name, id),
+    accessIpV4: order.accessIpV4,
+    accessIpV6: order.accessIpV6,
     flavor,
     imageId: root?.destination === 'local' && image !== undefined ? image.id : null,
+    imageProperties,
     keyName: order.keyName,
     publicKey: one.publicKey,
     userData: order.userData,
@@ -122,30 +128,38 @@ async function createOne(deps: CreateDeps, tx: Tx, caller: Caller, one: One): Pr
     reservationId: one.reservationId,
     launchIndex: index,
   });
-  const disks: NewDisk[] = [];
-  for (const wish of one.wishes) disks.push(await promise(deps, tx, caller, id, wish));
-  const imageProperties = await propertiesOf(deps, tx, caller, image, root?.destination === 'local' ? undefined : disks[0]?.volumeId);
-  await updateServer(tx.sql, id, { imageProperties });
+  for (const { row } of disks) await insertDisk(tx.sql, id, row);
   const kernel = await kernelOf(deps, tx, caller, imageProperties);
-  const input: CreateServerInput = { serverId: id, machineId: newId(), requestId: caller.requestId, kernel, disks };
+  const newDisks = disks.map(({ planned, row: { volumeId, attachmentId } }): NewDisk => ({ planned, volumeId, attachmentId }));
+  const input: CreateServerInput = { serverId: id, machineId: newId(), requestId: caller.requestId, kernel, disks: newDisks };
   await insertAction(tx.sql, { requestId: caller.requestId, serverId: id, action: 'create', userId: caller.userId, projectId });
   await deps.jobs.start(tx, { kind: createServerKind, subjectId: id, projectId, input, requestId: caller.requestId });
   return id;
 }
 
-/** The row of the disk and what it needs to come to be. */
-async function promise(deps: CreateDeps, tx: Tx, caller: Caller, serverId: string, wish: DiskWish): Promise<NewDisk> {
-  const { assigned: device, bootIndex, deleteOnTermination, tag } = wish;
-  const row = (volumeId: string, attachmentId: string) =>
-    insertDisk(tx.sql, serverId, {
-      volumeId,
-      attachmentId,
-      device,
-      bootIndex,
-      isLocal: wish.destination === 'local',
-      deleteOnTermination: wish.destination === 'local' || deleteOnTermination,
-      tag,
-    });
+/** Volumes remember what is said of the image that they were made of: so does a server that boots from one. */
+async function propertiesOf(
+  deps: CreateDeps,
+  tx: Tx,
+  caller: Caller,
+  image: Image | undefined,
+  root: PromisedDisk | undefined,
+): Promise<StringMap> {
+  if (image !== undefined) return { ...image.properties, base_image_ref: image.id };
+  if (root === undefined || root.row.isLocal) return {};
+  return (await deps.volumes.lock(tx, caller, root.row.volumeId)).imageMetadata;
+}
+
+interface PromisedDisk {
+  readonly planned: PlannedDisk | null;
+  readonly row: Parameters<typeof insertDisk>[2];
+}
+
+/** The disk, and what it needs to come to be. */
+async function promise(deps: CreateDeps, tx: Tx, caller: Caller, serverId: string, wish: DiskWish): Promise<PromisedDisk> {
+  const { assigned: device, bootIndex, tag } = wish;
+  const isLocal = wish.destination === 'local';
+  const facts = { device, bootIndex, isLocal, deleteOnTermination: isLocal || wish.deleteOnTermination, tag };
   if (wish.source === 'volume') {
     const volume = await deps.volumes.lock(tx, caller, wish.id ?? '').catch((error: unknown) => {
       if (error instanceof ProductError) throw badRequest(`Block Device Mapping is Invalid: failed to get volume ${wish.id}.`);
@@ -153,14 +167,10 @@ async function promise(deps: CreateDeps, tx: Tx, caller: Caller, serverId: strin
     });
     if (bootIndex === 0 && !volume.bootable) throw badRequest(`Block Device ${volume.id} is not bootable.`);
     const attachmentId = await deps.volumes.reserve(tx, caller, { volumeId: volume.id, serverId });
-    await row(volume.id, attachmentId);
-    return { planned: null, volumeId: volume.id, attachmentId };
+    return { planned: null, row: { ...facts, volumeId: volume.id, attachmentId } };
   }
-  const planned =
-    wish.destination === 'local' ? await planLocal(deps, tx, caller, serverId, wish) : await planVolume(deps, tx, caller, wish);
-  const attachmentId = newId();
-  await row(planned.volumeId, attachmentId);
-  return { planned, volumeId: planned.volumeId, attachmentId };
+  const planned = isLocal ? await planLocal(deps, tx, caller, serverId, wish) : await planVolume(deps, tx, caller, wish);
+  return { planned, row: { ...facts, volumeId: planned.volumeId, attachmentId: newId() } };
 }
 
 async function planVolume(deps: CreateDeps, tx: Tx, caller: Caller, wish: DiskWish): Promise<PlannedDisk> {
@@ -194,20 +204,6 @@ async function planLocal(deps: CreateDeps, tx: Tx, caller: Caller, serverId: str
   const imageGib = Math.max(1, Math.ceil((image.virtualBytes ?? 0) / 2 ** 30), image.minDiskGib);
   const sizeGib = wish.sizeGib ?? imageGib;
   return await deps.volumes.planLocal(tx, { serverId, userId, availabilityZone, sizeGib, pointId: image.pointId });
-}
-
-/** What is known of the bytes that the server boots from: what their image said, which a volume that was made from one remembers. */
-async function propertiesOf(
-  deps: CreateDeps,
-  tx: Tx,
-  caller: Caller,
-  image: Image | undefined,
-  rootVolumeId: string | undefined,
-): Promise<StringMap> {
-  if (image !== undefined) return { ...image.properties, base_image_ref: image.id };
-  if (rootVolumeId === undefined) return {};
-  const { image_id: imageId, ...said } = (await deps.volumes.lock(tx, caller, rootVolumeId)).imageMetadata;
-  return imageId === undefined ? said : { ...said, base_image_ref: imageId };
 }
 
 /** Images that say so bring a kernel of their own, which is started without a boot loader. */

@@ -52,8 +52,3 @@ export async function changeDeletion(db: Queries, serverId: string, volumeId: st
 export async function deleteDisk(db: Queries, serverId: string, volumeId: string): Promise<void> {
   await db.deleteFrom('server_disks').where('server_id', '=', serverId).where('volume_id', '=', volumeId).execute();
 }
-
-/** The server that has the volume. */
-export async function serverOf(db: Queries, volumeId: string): Promise<string | undefined> {
-  return (await db.selectFrom('server_disks').select('server_id').where('volume_id', '=', volumeId).executeTakeFirst())?.server_id;
-}

@@ -45,6 +45,8 @@ export interface ServerUpdate {
   readonly name?: string;
   readonly description?: string | null;
   readonly hostname?: string;
+  readonly accessIpV4?: string;
+  readonly accessIpV6?: string;
   readonly diskConfig?: DiskConfig;
 }
 
@@ -211,7 +213,8 @@ export function createServersService(deps: ServersDeps): ServersService {
       const server = await visibleServer(database, caller, id, 'machine:control');
       if (server.vmState === 'building') throw conflict(`Instance ${id} is not ready`);
       const text = await hypervisor.readConsole(files.consolePath(id), consoleBytesMax);
-      return lines === undefined ? text : text.split('\n').slice(-lines).join('\n');
+      if (lines === undefined) return text;
+      return lines === 0 ? '' : text.split('\n').slice(-lines).join('\n');
     },
     async actions(caller, id) {
       const done = isUuid(id) ? await actionsOf(database.sql, id) : [];

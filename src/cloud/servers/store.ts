@@ -13,6 +13,7 @@ const now = sql<string>`clock_timestamp()`;
 
 const fields = sql.raw(`
   servers.id, servers.project_id AS "projectId", servers.user_id AS "userId", servers.name, servers.description, servers.hostname,
+  servers.access_ip_v4 AS "accessIpV4", servers.access_ip_v6 AS "accessIpV6",
   servers.vm_state AS "vmState", servers.task_state AS "taskState", servers.power_state AS "powerState", servers.is_locked AS "isLocked",
   servers.lock_reason AS "lockReason", servers.flavor, servers.image_id AS "imageId", servers.image_properties AS "imageProperties",
   servers.key_name AS "keyName", servers.public_key AS "publicKey", servers.user_data AS "userData", servers.has_config_drive AS "hasConfigDrive",
@@ -104,8 +105,11 @@ export interface NewServer {
   readonly name: string;
   readonly description: string | null;
   readonly hostname: string;
+  readonly accessIpV4: string;
+  readonly accessIpV6: string;
   readonly flavor: ServerFlavor;
   readonly imageId: string | null;
+  readonly imageProperties: StringMap;
   readonly keyName: string | null;
   readonly publicKey: string | null;
   readonly userData: string | null;
@@ -128,10 +132,13 @@ export async function insertServer(db: Queries, server: NewServer): Promise<void
       name: server.name,
       description: server.description,
       hostname: server.hostname,
+      access_ip_v4: server.accessIpV4,
+      access_ip_v6: server.accessIpV6,
       vm_state: 'building',
       task_state: 'scheduling',
       flavor: json(server.flavor),
       image_id: server.imageId,
+      image_properties: json(server.imageProperties),
       key_name: server.keyName,
       public_key: server.publicKey,
       user_data: server.userData,
@@ -150,8 +157,9 @@ export interface ServerChanges {
   readonly name?: string;
   readonly description?: string | null;
   readonly hostname?: string;
+  readonly accessIpV4?: string;
+  readonly accessIpV6?: string;
   readonly metadata?: StringMap;
-  readonly imageProperties?: StringMap;
   readonly tags?: readonly string[];
   readonly diskConfig?: DiskConfig;
   readonly lock?: { readonly reason: string | null } | null;
@@ -165,8 +173,9 @@ const changedColumns = (changes: ServerChanges) => ({
   ...(changes.name !== undefined && { name: changes.name }),
   ...(changes.description !== undefined && { description: changes.description }),
   ...(changes.hostname !== undefined && { hostname: changes.hostname }),
+  ...(changes.accessIpV4 !== undefined && { access_ip_v4: changes.accessIpV4 }),
+  ...(changes.accessIpV6 !== undefined && { access_ip_v6: changes.accessIpV6 }),
   ...(changes.metadata !== undefined && { metadata: json(changes.metadata) }),
-  ...(changes.imageProperties !== undefined && { image_properties: json(changes.imageProperties) }),
   ...(changes.tags !== undefined && { tags: [...changes.tags] }),
   ...(changes.diskConfig !== undefined && { disk_config: changes.diskConfig }),
   ...(changes.lock !== undefined && { is_locked: changes.lock !== null, lock_reason: changes.lock?.reason ?? null }),

@@ -21,6 +21,9 @@ import { negotiate } from './microversions.ts';
 import { registerQuotaRoutes } from './quota-sets.ts';
 import { registerServerActions } from './server-actions.ts';
 import { registerServerGroupRoutes } from './server-groups.ts';
+import { registerServerInstanceActions } from './server-instance-actions.ts';
+import { registerServerParts } from './server-parts.ts';
+import { registerServerTags } from './server-tags.ts';
 import { registerServerVolumes } from './server-volumes.ts';
 import { registerServerRoutes } from './servers.ts';
 import { registerServiceRoutes } from './services.ts';
@@ -59,6 +62,9 @@ const guardedRoutes =
       registerServerRoutes,
       registerServerActions,
       registerServerVolumes,
+      registerServerInstanceActions,
+      registerServerTags,
+      registerServerParts,
       registerFlavorRoutes,
       registerFlavorExtraSpecRoutes,
       registerFlavorAccessRoutes,

@@ -1,4 +1,5 @@
 /** What the requests on servers ask for. */
+import { isIPv4, isIPv6 } from 'node:net';
 import Type from 'typebox';
 import { booleanLike, text, uuid } from '../shared/body.ts';
 import { wholeNumber } from './body-types.ts';
@@ -23,14 +24,15 @@ export const metadataOf = (valueMax: number) =>
   );
 export const metadata = metadataOf(255);
 
-const tag = Type.Refine(
+export const tag = Type.Refine(
   text(60, 1),
   (name) => !/[/,]/.test(name),
   () => '{value} has a slash or a comma in it',
 );
+export const tagsMax = 50;
 export const tags = Type.Refine(
   Type.Array(tag),
-  (names) => names.length <= 50,
+  (names) => names.length <= tagsMax,
   () => '{value} are more than 50 tags',
 );
 
@@ -89,6 +91,14 @@ const base64 = Type.Refine(
 
 const network = Type.Object({}, { additionalProperties: true });
 
+/** Empty: none. */
+const address = (isOne: (text: string) => boolean) =>
+  Type.Refine(
+    Type.String(),
+    (value) => value === '' || isOne(value),
+    () => '{value} is not an address of that version',
+  );
+
 const createFields = {
   name: serverName,
   flavorRef: Type.Union([text(255, 1), Type.Integer()]),
@@ -105,8 +115,8 @@ const createFields = {
   config_drive: Type.Optional(Type.Union([booleanLike, Type.Null()])),
   adminPass: Type.Optional(Type.String()),
   'OS-DCF:diskConfig': Type.Optional(Type.Union([Type.Literal('AUTO'), Type.Literal('MANUAL')])),
-  accessIPv4: Type.Optional(Type.String()),
-  accessIPv6: Type.Optional(Type.String()),
+  accessIPv4: Type.Optional(address(isIPv4)),
+  accessIPv6: Type.Optional(address(isIPv6)),
   block_device_mapping_v2: Type.Optional(Type.Array(device)),
   block_device_mapping: Type.Optional(Type.Array(legacyDevice)),
   personality: Type.Optional(Type.Array(Type.Unsafe<unknown>({}))),
@@ -145,8 +155,8 @@ export const updateServer = Type.Object(
       {
         name: Type.Optional(serverName),
         'OS-DCF:diskConfig': Type.Optional(Type.Union([Type.Literal('AUTO'), Type.Literal('MANUAL')])),
-        accessIPv4: Type.Optional(Type.String()),
-        accessIPv6: Type.Optional(Type.String()),
+        accessIPv4: Type.Optional(address(isIPv4)),
+        accessIPv6: Type.Optional(address(isIPv6)),
         description: Type.Optional(Type.Union([text(255), Type.Null()])),
         hostname: Type.Optional(text(255, 1)),
       },
@@ -172,7 +182,7 @@ export const actionSchemas = {
     },
     strict,
   ),
-  lock: Type.Union([Type.Null(), Type.Object({ locked_reason: text(255, 1) }, strict)]),
+  lock: Type.Union([Type.Null(), Type.Object({ locked_reason: Type.Optional(text(255, 1)) }, strict)]),
   resetState: Type.Object({ state: Type.Union([Type.Literal('active'), Type.Literal('error')]) }, strict),
   consoleOutput: Type.Union([
     Type.Null(),

@@ -29,12 +29,8 @@ export function parseServerList(query: Query): ServerQuery | undefined {
     if (vmState === undefined) return undefined;
     equal('vm_state', vmState);
   }
-  const since = queryValue(query, 'changes-since');
-  if (since !== undefined && since !== '') {
-    if (Number.isNaN(Date.parse(since)))
-      throw badRequest(`Invalid input for query parameters changes-since. Value: ${since}. '${since}' is not a 'date-time'`);
-    filters.push({ column: 'updated_at', comparison: 'gte', value: since });
-  }
+  const since = parseTime(query, 'changes-since');
+  if (since !== undefined) filters.push({ column: 'updated_at', comparison: 'gte', value: since });
   // Nobody has an address, and what was deleted is gone.
   if (queryValue(query, 'ip') || queryValue(query, 'ip6') || parseBoolean(queryValue(query, 'deleted')) === true) return undefined;
   return {
@@ -53,6 +49,17 @@ export function parseServerList(query: Query): ServerQuery | undefined {
       ...tagsIn(query, 'not-tags-any', 'notAny'),
     },
   };
+}
+
+const time = /^\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?$/;
+
+/** ISO 8601. */
+export function parseTime(query: Query, name: string): string | undefined {
+  const value = queryValue(query, name);
+  if (value === undefined || value === '') return undefined;
+  if (!time.test(value) || Number.isNaN(Date.parse(value)))
+    throw badRequest(`Invalid input for query parameters ${name}. Value: ${value}. '${value}' is not a 'date-time'`);
+  return value;
 }
 
 const plainFilters = {

@@ -34,6 +34,8 @@ export function parseCreate(request: FastifyRequest): ServerOrder {
     name: asked.name,
     description: asked.description ?? (isSince(request.microversion, 19) ? null : asked.name),
     hostname: asked.hostname ?? null,
+    accessIpV4: asked.accessIPv4 ?? '',
+    accessIpV6: asked.accessIPv6 ?? '',
     flavorRef: String(asked.flavorRef).split('/').at(-1) ?? '',
     imageRef,
     blockDevices: devices.filter((order) => order !== undefined),

@@ -11,6 +11,9 @@ const hostName = 'stillpoint';
 /** Statuses of servers that something is going on with, or that run: only they have a progress. */
 const withProgress = new Set(['ACTIVE', 'BUILD', 'REBUILD', 'REBOOT', 'HARD_REBOOT']);
 
+/** A server that stopped by itself says why, too. */
+const withFault = new Set(['ERROR', 'SHUTOFF']);
+
 export const serverSummary = ({ id, name }: Server, viewer: Viewer): object => ({ id, name, links: viewer.linksTo('servers', id) });
 
 export function serverView(server: Server, viewer: Viewer): object {
@@ -28,8 +31,8 @@ export function serverView(server: Server, viewer: Viewer): object {
     created: seconds(server.createdAt),
     updated: seconds(server.updatedAt ?? server.createdAt),
     addresses: {},
-    accessIPv4: '',
-    accessIPv6: '',
+    accessIPv4: server.accessIpV4,
+    accessIPv6: server.accessIpV6,
     'OS-DCF:diskConfig': server.diskConfig,
     ...(withProgress.has(status) && { progress: status === 'ACTIVE' ? 100 : 0 }),
     'OS-EXT-AZ:availability_zone': server.availabilityZone,
@@ -43,7 +46,7 @@ export function serverView(server: Server, viewer: Viewer): object {
     'os-extended-volumes:volumes_attached': server.disks
       .filter(({ isLocal }) => !isLocal)
       .map(({ volumeId, deleteOnTermination }) => ({ id: volumeId, ...(since(3) && { delete_on_termination: deleteOnTermination }) })),
-    ...(status === 'ERROR' && server.fault !== null && { fault: faultView(server.fault) }),
+    ...(withFault.has(status) && server.fault !== null && { fault: faultView(server.fault) }),
     ...ofOperators(server, viewer),
     ...(since(9) && { locked: server.isLocked }),
     ...(since(19) && { description: server.description }),
@@ -53,6 +56,15 @@ export function serverView(server: Server, viewer: Viewer): object {
     ...(since(73) && { locked_reason: server.lockReason }),
   };
 }
+
+/** What a change answers with: until 2.75 without what extensions once added. */
+export function changedServerView(server: Server, viewer: Viewer): object {
+  const view = serverView(server, viewer);
+  return viewer.since(75) ? view : Object.fromEntries(Object.entries(view).filter(([name]) => !isOfExtension(name)));
+}
+
+const isOfExtension = (name: string): boolean =>
+  /^(?:OS-EXT-|OS-SRV-USG:|os-extended-volumes:)/.test(name) || ['config_drive', 'key_name', 'host_status', 'server_groups'].includes(name);
 
 function ofOperators(server: Server, { caller, since }: Viewer): object {
   if (!isAllowed(caller, 'machine:see_host', { projectId: null })) return since(90) ? { 'OS-EXT-SRV-ATTR:hostname': server.hostname } : {};
@@ -87,7 +99,7 @@ function flavorIn({ flavor }: Server, viewer: Viewer): object {
 const faultView = ({ code, message, at }: NonNullable<Server['fault']>): object => ({ code, message, created: seconds(at) });
 
 /** Tells projects apart, so that none learns which of its servers share a host with another's. */
-const hostIdOf = ({ projectId, vmState }: Server): string =>
+export const hostIdOf = ({ projectId, vmState }: Pick<Server, 'projectId' | 'vmState'>): string =>
   vmState === 'building' ? '' : createHash('sha224').update(`${projectId}${hostName}`).digest('hex');
 
 const seconds = (time: string): string => `${time.slice(0, 19)}Z`;

@@ -8,7 +8,7 @@ import { isSince } from './microversions.ts';
 import { metaBody, metadataBody, updateServer } from './server-bodies.ts';
 import { parseServerList } from './server-list-query.ts';
 import { parseCreate } from './server-orders.ts';
-import { serverSummary, serverView } from './server-view.ts';
+import { changedServerView, serverSummary, serverView } from './server-view.ts';
 import { viewerOf } from './viewer.ts';
 
 type WithId = { Params: { id: string } };
@@ -48,9 +48,11 @@ export function registerServerRoutes(app: FastifyInstance, front: ComputeFront):
       ...(asked.name !== undefined && { name: asked.name }),
       ...(asked.description !== undefined && { description: asked.description }),
       ...(asked.hostname !== undefined && { hostname: asked.hostname }),
+      ...(asked.accessIPv4 !== undefined && { accessIpV4: asked.accessIPv4 }),
+      ...(asked.accessIPv6 !== undefined && { accessIpV6: asked.accessIPv6 }),
       ...(asked['OS-DCF:diskConfig'] !== undefined && { diskConfig: asked['OS-DCF:diskConfig'] }),
     });
-    return { server: serverView(server, viewerOf(request as FastifyRequest, publicUrl)) };
+    return { server: changedServerView(server, viewerOf(request as FastifyRequest, publicUrl)) };
   });
   app.delete<WithId>('/servers/:id', async ({ caller, params }, reply) => {
     await servers.delete(caller, params.id);

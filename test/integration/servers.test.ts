@@ -1,0 +1,221 @@
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { withGuestAgent } from '../../src/engine/hypervisor/guest-agent.ts';
+import { type Answer, type Api, signIn } from '../support/api.ts';
+import { eventually } from '../support/eventually.ts';
+import { runInGuest } from '../support/guest/run-in-guest.ts';
+import { makeVolume } from '../support/scenario.ts';
+import {
+  act,
+  consoleOf,
+  deleteServer,
+  type GuestImages,
+  guestIsReady,
+  makeFlavor,
+  orderServer,
+  serverBecomes,
+  settledServer,
+  uploadGuest,
+} from '../support/servers.ts';
+import { makeStateDir, removeStateDir, type ServiceUnderTest, startServiceUnderTest } from '../support/service.ts';
+
+/** Servers of the real service, with a real guest in them: what Compute says is compared with what the guest and the host see. */
+let stateDir: string;
+let service: ServiceUnderTest;
+let api: Api;
+let guest: GuestImages;
+let flavorRef: string;
+
+beforeAll(async () => {
+  stateDir = await makeStateDir();
+  service = await startServiceUnderTest(stateDir);
+  api = await signIn(service);
+  guest = await uploadGuest(api);
+  flavorRef = await makeFlavor(api);
+  const unlimited = { instances: -1, cores: -1, ram: -1 };
+  await api.compute('PUT', `/os-quota-sets/${api.projectId}`, { quota_set: unlimited });
+});
+afterAll(async () => {
+  await service?.stop();
+  await removeStateDir(stateDir);
+});
+
+/** QEMU's process of a server, and where it offers the agent in the guest. */
+interface Process {
+  readonly id: number;
+  readonly agentPath: string;
+}
+
+async function processOf(serverId: string): Promise<Process | undefined> {
+  for (const entry of await readdir('/proc')) {
+    const text = /^\d+$/.test(entry) ? await readFile(`/proc/${entry}/cmdline`, 'utf8').catch(() => '') : '';
+    if (!text.startsWith('qemu-system') || !text.includes(`\0-uuid\0${serverId}\0`)) continue;
+    return { id: Number(entry), agentPath: /path=([^,\0]+\/agent)\b/.exec(text)?.[1] ?? '' };
+  }
+  return undefined;
+}
+
+async function inGuest(serverId: string, script: string): Promise<string> {
+  const process = await processOf(serverId);
+  if (process === undefined) throw new Error(`no process runs server ${serverId}`);
+  return await withGuestAgent(process.agentPath, (agent) => runInGuest(agent, script));
+}
+
+const attachmentsOf = async (id: string): Promise<Answer[]> =>
+  (await api.compute('GET', `/servers/${id}/os-volume_attachments`)).volumeAttachments;
+
+const statusOfVolume = async (id: string): Promise<string> => (await api.volume('GET', `/volumes/${id}`)).volume.status;
+
+/** Volumes that Block Storage shows, and files that are there for them and for others. */
+const storedLayers = async (): Promise<number> => (await readdir(join(stateDir, 'volumes'))).length;
+
+const patienceMs = 60_000;
+
+describe('a server of an image', { timeout: 240_000 }, () => {
+  let id: string;
+  let layersBefore: number;
+
+  it('boots the kernel that its image names, with its disk and its config drive', async () => {
+    const imageRef = await guest.diskImage({ writer: true });
+    layersBefore = await storedLayers();
+    const { keypair } = await api.compute('POST', '/os-keypairs', { keypair: { name: 'key' } });
+    id = await orderServer(api, {
+      name: 'Database 1',
+      flavorRef,
+      imageRef,
+      key_name: 'key',
+      metadata: { role: 'database' },
+      user_data: Buffer.from('#!/bin/sh\n').toString('base64'),
+    });
+    expect(await serverBecomes(api, id, 'ACTIVE')).toMatchObject({
+      name: 'Database 1',
+      key_name: 'key',
+      image: { id: imageRef },
+      flavor: { ram: 256, vcpus: 1 },
+      metadata: { role: 'database' },
+      'OS-EXT-SRV-ATTR:hostname': 'database-1',
+      'OS-EXT-STS:power_state': 1,
+      'os-extended-volumes:volumes_attached': [],
+    });
+    await guestIsReady(api, id);
+    const drive = JSON.parse(await inGuest(id, 'cat /config/openstack/latest/meta_data.json'));
+    expect(drive).toMatchObject({ uuid: id, name: 'Database 1', meta: { role: 'database' }, public_keys: { key: keypair.public_key } });
+    expect(await inGuest(id, 'cat /config/openstack/latest/user_data')).toBe('#!/bin/sh');
+    expect(await inGuest(id, 'grep -c " /data ext4 " /proc/mounts; cat /sys/block/vda/size')).toBe(`1\n${2 ** 30 / 512}`);
+    const lines = async (length: number): Promise<string> =>
+      (await api.compute('POST', `/servers/${id}/action`, { 'os-getConsoleOutput': { length } })).output;
+    expect((await lines(3)).split('\n')).toHaveLength(3);
+    expect(await lines(0)).toBe('');
+  });
+
+  it('gets a volume while it runs, and lets go of it', async () => {
+    const volumeId = await makeVolume(api, {});
+    const order = { volumeAttachment: { volumeId, tag: 'data' } };
+    expect((await api.compute('POST', `/servers/${id}/os-volume_attachments`, order)).volumeAttachment).toEqual({
+      id: volumeId,
+      volumeId,
+      serverId: id,
+      device: '/dev/vdb',
+      tag: 'data',
+      delete_on_termination: false,
+    });
+    await eventually(async () => (await statusOfVolume(volumeId)) === 'in-use', 'it is in use', patienceMs);
+    expect((await api.volume('GET', `/volumes/${volumeId}`)).volume.attachments).toMatchObject([{ server_id: id, device: '/dev/vdb' }]);
+    await eventually(
+      async () => (await inGuest(id, 'cat /sys/block/vdb/serial 2>/dev/null || true')) !== '',
+      'the guest sees it',
+      patienceMs,
+    );
+    expect(await inGuest(id, 'cat /sys/block/vdb/serial')).toBe(volumeId.slice(0, 20));
+    await inGuest(id, 'echo written by the guest > /tmp/x; dd if=/tmp/x of=/dev/vdb conv=fsync 2>/dev/null');
+    expect((await api.compute('GET', `/servers/${id}`)).server['os-extended-volumes:volumes_attached']).toEqual([
+      { id: volumeId, delete_on_termination: false },
+    ]);
+
+    const refused = await api.raw('DELETE', `/volume/v3/volumes/${volumeId}`);
+    expect(refused.status).toBe(400);
+    await api.compute('DELETE', `/servers/${id}/os-volume_attachments/${volumeId}`);
+    await eventually(async () => (await statusOfVolume(volumeId)) === 'available', 'it is available', patienceMs);
+    expect(await inGuest(id, 'ls /sys/block | grep -c vdb || true')).toBe('0');
+    expect(await attachmentsOf(id)).toEqual([]);
+
+    await api.compute('POST', `/servers/${id}/os-volume_attachments`, order);
+    await eventually(async () => (await inGuest(id, 'ls /sys/block | grep -c vdb || true')) === '1', 'the guest sees it', patienceMs);
+    expect(await inGuest(id, 'head -n 1 /dev/vdb')).toBe('written by the guest');
+    await eventually(async () => (await statusOfVolume(volumeId)) === 'in-use', 'it is in use', patienceMs);
+  });
+
+  it('stands still while it is paused', async () => {
+    expect(await act(api, id, { pause: null })).toMatchObject({ status: 'PAUSED', 'OS-EXT-STS:power_state': 3 });
+    const said = await consoleOf(api, id);
+    expect((await api.raw('POST', `/compute/v2.1/servers/${id}/action`, { 'os-start': null })).status).toBe(409);
+    expect(await consoleOf(api, id)).toBe(said);
+    expect(await act(api, id, { unpause: null })).toMatchObject({ status: 'ACTIVE', 'OS-EXT-STS:power_state': 1 });
+  });
+
+  it('outlives the service, which finds it again', async () => {
+    const before = await processOf(id);
+    const written = Number(await inGuest(id, 'tail -n 1 /data/log'));
+    await service.kill();
+    await eventually(
+      async () => {
+        return Number(await withGuestAgent(before?.agentPath ?? '', (agent) => runInGuest(agent, 'tail -n 1 /data/log'))) > written;
+      },
+      'the guest goes on writing',
+      patienceMs,
+    );
+    service = await startServiceUnderTest(stateDir);
+    api = await signIn(service);
+    expect(await settledServer(api, id)).toMatchObject({ status: 'ACTIVE', 'OS-EXT-STS:power_state': 1 });
+    expect(await processOf(id)).toEqual(before);
+    const [{ volumeId }] = await attachmentsOf(id);
+    await api.compute('DELETE', `/servers/${id}/os-volume_attachments/${volumeId}`);
+    await eventually(async () => (await statusOfVolume(volumeId)) === 'available', 'it is available', patienceMs);
+  });
+
+  it('turns itself off when it is stopped, and boots again with what it wrote', async () => {
+    const written = Number(await inGuest(id, 'tail -n 1 /data/log'));
+    expect(await act(api, id, { 'os-stop': null })).toMatchObject({ status: 'SHUTOFF', 'OS-EXT-STS:power_state': 4 });
+    expect(await processOf(id)).toBeUndefined();
+    const said = (await consoleOf(api, id)).length;
+    expect(await act(api, id, { 'os-start': null })).toMatchObject({ status: 'ACTIVE' });
+    await guestIsReady(api, id, said);
+    expect(Number(await inGuest(id, 'tail -n 1 /data/log'))).toBeGreaterThanOrEqual(written);
+  });
+
+  it('is stopped once its guest turns it off, and restarts when it is asked to', async () => {
+    await inGuest(id, 'sync; poweroff -f >/dev/null 2>&1 &');
+    const off = await serverBecomes(api, id, 'SHUTOFF');
+    expect(off).toMatchObject({ 'OS-EXT-STS:power_state': 4 });
+    expect(off.fault).toBeUndefined();
+    const said = (await consoleOf(api, id)).length;
+    await act(api, id, { 'os-start': null });
+    await guestIsReady(api, id, said);
+    const before = await processOf(id);
+    expect(await act(api, id, { reboot: { type: 'SOFT' } })).toMatchObject({ status: 'ACTIVE' });
+    expect((await processOf(id))?.id).not.toBe(before?.id);
+    expect(await act(api, id, { reboot: { type: 'HARD' } })).toMatchObject({ status: 'ACTIVE' });
+  });
+
+  it('is stopped, and says why, when its process was killed', async () => {
+    process.kill((await processOf(id))?.id ?? 0, 'SIGKILL');
+    const off = await serverBecomes(api, id, 'SHUTOFF');
+    expect(off.fault).toMatchObject({ code: 500, message: expect.stringContaining('was killed') });
+    const started = await act(api, id, { 'os-start': null });
+    expect(started).toMatchObject({ status: 'ACTIVE' });
+    expect(started.fault).toBeUndefined();
+  });
+
+  it('leaves nothing behind when it is deleted', async () => {
+    const [extra] = await attachmentsOf(id);
+    expect(extra).toBeUndefined();
+    const before = await processOf(id);
+    await deleteServer(api, id);
+    expect(await processOf(id)).toBeUndefined();
+    expect(await readdir(join(stateDir, 'servers'))).not.toContain(id);
+    expect((await readdir(join(before?.agentPath ?? '', '../..'))).filter((name) => name.startsWith('m'))).toEqual([]);
+    // The volume that it had, which stays.
+    await eventually(async () => (await storedLayers()) <= layersBefore + 1, 'its disk is gone', patienceMs);
+  });
+});
