@@ -5,7 +5,7 @@ import type { Log } from '../../lib/log.ts';
 import { createTurns } from '../../lib/turns.ts';
 import type { Confinement } from '../confinement/run-confined.ts';
 import type { Acceleration } from './acceleration.ts';
-import { readConsoleEnd, trimConsole } from './console.ts';
+import { readConsoleEnd, trimConsole } from './serial-log.ts';
 import { type Hypervisor, type Machine, MachineError } from './contract.ts';
 import { endFoundMachine, findOwnMachines, listFoundMachines } from './found-machines.ts';
 import { growMachineDisk } from './grow-disk.ts';

@@ -12,7 +12,7 @@ import type { Confinement } from '../confinement/run-confined.ts';
 import { waitUntilStarted } from '../qemu/program-start.ts';
 import type { Acceleration } from './acceleration.ts';
 import { machineArguments } from './command-line.ts';
-import { consoleBytesMax, prepareConsole } from './console.ts';
+import { consoleBytesMax, prepareConsole } from './serial-log.ts';
 import { type Machine, MachineError, type MachineNetwork, type MachineSpec } from './contract.ts';
 import { findOwnMachines } from './found-machines.ts';
 import { linkDiskSocket } from './machine-disks.ts';
