@@ -18,6 +18,7 @@ export interface Api {
   /** One call below a service's prefix, e.g. `volume('POST', '/volumes', {...})`. Throws on 400 and more. */
   volume(method: string, path: string, body?: unknown): Promise<Answer>;
   image(method: string, path: string, body?: unknown): Promise<Answer>;
+  compute(method: string, path: string, body?: unknown): Promise<Answer>;
   /** The same without throwing. */
   raw(method: string, path: string, body?: unknown): Promise<{ status: number; body: Answer }>;
   upload(imageId: string, bytes: Buffer): Promise<number>;
@@ -82,6 +83,7 @@ export async function signIn(service: { readonly url: string; readonly stateDir:
     raw,
     volume: (method, path, body) => must(method, `/volume/v3${path}`, body),
     image: (method, path, body) => must(method, `/image/v2${path}`, body),
+    compute: (method, path, body) => must(method, `/compute/v2.1${path}`, body),
     upload: async (imageId, bytes) =>
       (await send('PUT', `/image/v2/images/${imageId}/file`, bytes, { 'content-type': 'application/octet-stream' })).status,
     uploadFile: (imageId, path) => uploadFile(`${service.url}/image/v2/images/${imageId}/file`, path, token),

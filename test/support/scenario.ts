@@ -114,6 +114,11 @@ async function resourcesInMotion(api: Api): Promise<string[]> {
     const answer = await api.volume('GET', `/${collection}/detail`);
     for (const one of answer[collection]) if (transient.test(one.status)) moving.push(`${collection} ${one.id} ${one.status}`);
   }
+  const { servers } = await api.compute('GET', '/servers/detail');
+  for (const one of servers) {
+    const task = one['OS-EXT-STS:task_state'];
+    if (one.status === 'BUILD' || task !== null) moving.push(`servers ${one.id} ${one.status} ${task}`);
+  }
   const { images } = await api.image('GET', '/images');
   for (const one of images) if (transient.test(one.status)) moving.push(`images ${one.id} ${one.status}`);
   return moving;

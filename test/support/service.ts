@@ -105,7 +105,7 @@ function readyLine(child: ChildProcess, ended: Promise<string>, log: () => strin
 /** Ends what a killed service left running on this state directory, and removes it. */
 export async function removeStateDir(stateDir: string): Promise<void> {
   await endPostgres(stateDir);
-  await endStorageDaemons(stateDir);
+  await endMachinesAndDaemons(stateDir);
   await rm(resolve(stateDir, '..'), { recursive: true, force: true });
 }
 
@@ -127,12 +127,12 @@ async function isRunning(processId: number): Promise<boolean> {
   return stat !== undefined && !/\) Z /.test(stat);
 }
 
-/** Storage daemons carry their state directory in their command line: only those of this one are ended. */
-async function endStorageDaemons(stateDir: string): Promise<void> {
+/** They carry their state directory in their command line: only those of this one are ended. */
+async function endMachinesAndDaemons(stateDir: string): Promise<void> {
   const { readdir } = await import('node:fs/promises');
   for (const entry of await readdir('/proc')) {
     if (!/^\d+$/.test(entry)) continue;
     const commandLine = await readFile(`/proc/${entry}/cmdline`, 'utf8').catch(() => '');
-    if (commandLine.includes('qemu-storage-daemon') && commandLine.includes(stateDir)) process.kill(Number(entry), 'SIGKILL');
+    if (/qemu-(storage-daemon|system)/.test(commandLine) && commandLine.includes(stateDir)) process.kill(Number(entry), 'SIGKILL');
   }
 }
