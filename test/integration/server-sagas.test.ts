@@ -24,6 +24,8 @@ type Case = (cloud: ServerCloud) => Promise<{ order(): Promise<string>; check: S
 function prove(kind: string, make: Case): Promise<string[]> {
   return proveSaga({
     kind,
+    // Those of sagas by which servers are made before, and deleted afterwards.
+    ignorePoint: (point) => point.startsWith('server.') && !point.startsWith(`${kind}:`),
     async make({ openJobs }) {
       const cloud = await startServerCloud({ openJobs });
       const { order, check } = await make(cloud);
@@ -92,6 +94,7 @@ async function makeServer(cloud: ServerCloud, standing: Standing = 'active'): Pr
   const volumeId = await volumeWithData(cloud);
   const blockDevices = [device({ source: 'volume', id: volumeId })];
   const { id } = await cloud.server(ada, { imageRef: await cloud.bootable(ada), blockDevices });
+  await expect.poll(() => cloud.servers.consoleOutput(ada, id, undefined), { timeout: 20_000 }).toContain('g');
   if (standing === 'paused') {
     await cloud.hypervisor.pause(await cloud.machineOf(id));
     await cloud.held.database.sql.updateTable('servers').set({ vm_state: 'paused', power_state: 3 }).where('id', '=', id).execute();
@@ -147,7 +150,7 @@ it.each(['active', 'stopped'] as const)('server.attach, to a server that is %s',
   });
 });
 
-it.each(['active', 'paused', 'stopped'] as const)('server.detach, from a server that is %s', { timeout }, async (standing) => {
+it.each(['active', 'stopped'] as const)('server.detach, from a server that is %s', { timeout }, async (standing) => {
   await prove('server.detach', async (cloud) => {
     const { id, volumeId } = await makeServer(cloud, standing);
     return {

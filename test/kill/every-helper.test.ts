@@ -13,7 +13,7 @@ import type { PreparedScene } from './scene.ts';
 import { scenes } from './scenes.ts';
 
 /**
- * The service stands still at every marked instant of every long operation, one at a time; meanwhile the servers of disks and the data mover are
+ * The service stands still at every marked instant of every long operation, one at a time; meanwhile machines, the servers of disks and the data mover are
  * ended with SIGKILL, and the service goes on with what is left. Nothing may stay on its way, and every acknowledged byte must be there.
  */
 
@@ -23,7 +23,7 @@ const instants = createInstantsInTime({ scenes: scenesWithHelpers.length, minute
 let kills = 0;
 
 afterAll(() => {
-  process.stdout.write(`storage daemons and data movers killed at marked instants: ${kills}, at ${instants.summary()}\n`);
+  process.stdout.write(`machines, storage daemons and data movers killed at marked instants: ${kills}, at ${instants.summary()}\n`);
 });
 
 describe.each(scenesWithHelpers)('$name', (scene) => {
@@ -109,7 +109,7 @@ function endHelpersWhenItStandsStill(stateDir: string): { begin(processId: numbe
 async function endHelpers(processId: number, stateDir: string): Promise<number> {
   const helpers = (await processes()).filter(
     ({ parentId, commandLine }) =>
-      (/^[^\0]*qemu-storage-daemon\0/.test(commandLine) && commandLine.includes(stateDir)) ||
+      (/^[^\0]*qemu-(storage-daemon|system-x86_64)\0/.test(commandLine) && commandLine.includes(stateDir)) ||
       (parentId === processId && commandLine.includes('data-mover')),
   );
   return helpers.filter(({ id }) => endProcess(id)).length;

@@ -20,6 +20,7 @@ import {
 import { backUp, deleteBackup, restoreInPlace, restoreToNew } from './backup-scenes.ts';
 import { groupSnapshot, groupSnapshotLive } from './group-scenes.ts';
 import { diskBytes, mustVanish, readHead, type Scene, volumeWithData } from './scene.ts';
+import { serverDisks, serverLife } from './server-scenes.ts';
 
 const uploadImage: Scene = {
   name: 'image upload',
@@ -313,4 +314,6 @@ export const scenes: readonly Scene[] = [
   restoreToNew,
   restoreInPlace,
   deleteBackup,
+  serverLife,
+  serverDisks,
 ];

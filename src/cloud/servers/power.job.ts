@@ -93,11 +93,12 @@ export function powerSaga(deps: PowerJobDeps): SagaDefinition<PowerInput> {
     await running.follow(serverId);
   }
 
-  /** Whether it stands still or runs; nothing when no machine does either. */
+  /** Whether it stands still, runs, or has no machine any more; nothing when the machine has ended by itself, which is told elsewhere. */
   async function standing(serverId: string): Promise<Partial<(typeof outcomes)[PowerVerb]>> {
     const server = await findServer(database.sql, serverId);
     const machine = server === undefined ? undefined : running.machineOf(server);
-    const { power } = machine === undefined ? { power: 'gone' } : await hypervisor.inspect(machine);
+    if (machine === undefined) return outcomes.stop;
+    const { power } = await hypervisor.inspect(machine);
     if (power === 'paused') return outcomes.pause;
     return power === 'running' ? outcomes.unpause : {};
   }

@@ -1,6 +1,7 @@
 /**
  * A guest that is one sector: it boots in a tenth of a second wherever QEMU runs, lets go of disks when it is asked to, and turns itself off when its
- * button is pressed. Enough for everything in which the host is the subject.
+ * button is pressed. Each time it has booted, and not before, it hears of either and says `g` on its console. Enough for everything in which the host is
+ * the subject.
  */
 const sectorBytes = 512;
 
@@ -10,6 +11,9 @@ const code = [
   'ba0206', //        mov dx, 0x602       the button is wanted
   'b80001', //        mov ax, 0x100
   'ef', //            out dx, ax
+  'baf803', //        mov dx, 0x3f8       now it hears: its console says g
+  'b067', //          mov al, 'g'
+  'ee', //            out dx, al
   'f4', //      loop: hlt                 until the clock ticks, 18 times a second
   'ba04ae', //        mov dx, 0xae04      slots that are asked to be let go
   '66ed', //          in eax, dx
