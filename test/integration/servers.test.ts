@@ -219,3 +219,138 @@ describe('a server of an image', { timeout: 240_000 }, () => {
     await eventually(async () => (await storedLayers()) <= layersBefore + 1, 'its disk is gone', patienceMs);
   });
 });
+
+describe('a server of several disks', { timeout: 240_000 }, () => {
+  let imageId: string;
+  let id: string;
+  let disks: Answer[];
+  let existing: string;
+
+  it('boots from a volume that is made of an image, with what the image says, and has each of the others as it was asked for', async () => {
+    imageId = await (await uploadGuest(api)).diskImage();
+    existing = await makeVolume(api, {});
+    const source = await makeVolume(api, {});
+    const { snapshot } = await api.volume('POST', '/snapshots', { snapshot: { volume_id: source } });
+    await api.settled('snapshots', snapshot.id);
+    id = await orderServer(api, {
+      flavorRef,
+      block_device_mapping_v2: [
+        { source_type: 'image', uuid: imageId, destination_type: 'volume', volume_size: 1, boot_index: '0', delete_on_termination: true },
+        { source_type: 'volume', uuid: existing, destination_type: 'volume', boot_index: null, device_name: '/dev/vdd' },
+        { source_type: 'snapshot', uuid: snapshot.id, destination_type: 'volume', boot_index: -1, delete_on_termination: true },
+        { source_type: 'blank', destination_type: 'local', volume_size: 2, boot_index: -1 },
+      ],
+    });
+    const server = await serverBecomes(api, id, 'ACTIVE');
+    expect(server.image).toBe('');
+    await guestIsReady(api, id);
+    disks = await attachmentsOf(id);
+    expect(disks).toMatchObject([
+      { device: '/dev/vda', delete_on_termination: true },
+      { device: '/dev/vdb', delete_on_termination: true },
+      { device: '/dev/vdd', delete_on_termination: false, volumeId: existing },
+    ]);
+    const gib = 2 ** 30 / 512;
+    expect(await inGuest(id, 'for d in a b c d; do cat /sys/block/vd$d/size; done')).toBe([gib, gib, 2 * gib, gib].join('\n'));
+    for (const { volumeId } of disks) expect(await statusOfVolume(volumeId)).toBe('in-use');
+  });
+
+  it('keeps its root disk, and what it was told to keep', async () => {
+    const path = `/compute/v2.1/servers/${id}/os-volume_attachments`;
+    expect((await api.raw('DELETE', `${path}/${disks[0].volumeId}`)).status).toBe(400);
+    const twice = await api.raw('POST', path, { volumeAttachment: { volumeId: existing } });
+    expect(twice.status).toBe(400);
+    const other = { volumeAttachment: { volumeId: existing, delete_on_termination: false } };
+    expect((await api.raw('PUT', `${path}/${existing}`, other, 'compute 2.85')).status).toBe(202);
+    await deleteServer(api, id);
+    expect((await api.volume('GET', `/volumes/${existing}`)).volume).toMatchObject({ status: 'available', attachments: [] });
+    for (const { volumeId } of disks.slice(0, 2)) expect(await api.settled('volumes', volumeId)).toBeUndefined();
+  });
+});
+
+describe('what cannot be', { timeout: 120_000 }, () => {
+  const unknown = '11111111-2222-4333-8444-555555555555';
+  const blank = { source_type: 'blank', destination_type: 'volume', volume_size: 1 };
+  const refusalOf = async (server: object, version = 'compute 2.79'): Promise<[number, string]> => {
+    const order = { server: { name: 'x', networks: 'none', flavorRef, ...server } };
+    const { status, body } = await api.raw('POST', '/compute/v2.1/servers', order, version);
+    return [status, (Object.values(body)[0] as Answer)?.message];
+  };
+
+  it('is refused when a server is ordered', async () => {
+    const root = { ...blank, boot_index: 0 };
+    const refusals: [object, string, string?][] = [
+      [{}, 'Invalid imageRef provided'],
+      [{ imageRef: unknown }, 'Can not find requested image'],
+      [{ imageRef: '', flavorRef: 'no-such', block_device_mapping_v2: [root] }, 'Flavor no-such could not be found'],
+      [{ block_device_mapping_v2: [{ ...blank, boot_index: 1 }] }, 'Boot sequence for the instance'],
+      [{ block_device_mapping_v2: [root, { ...root }] }, 'Boot sequence for the instance'],
+      [{ block_device_mapping_v2: [{ ...root, volume_size: undefined }] }, 'non-zero size'],
+      [{ block_device_mapping_v2: [{ source_type: 'volume', uuid: unknown, boot_index: 0 }] }, 'failed to get volume'],
+      [{ block_device_mapping_v2: [root], key_name: 'no-such' }, 'Invalid key_name'],
+      [{ block_device_mapping_v2: [root], availability_zone: 'elsewhere' }, 'availability zone'],
+      [{ block_device_mapping_v2: [root], min_count: 3, max_count: 2 }, 'min_count'],
+      [{ block_device_mapping_v2: [root], networks: [{ uuid: unknown }] }, 'no networks'],
+      [{ block_device_mapping_v2: [root], user_data: '$$' }, 'user_data'],
+      [{ block_device_mapping_v2: [root], name: ' ' }, 'name'],
+      [{ block_device_mapping_v2: [root], unknown_key: 1 }, 'unknown_key'],
+      [{ block_device_mapping_v2: [root], tags: ['a'] }, "'tags' was unexpected", 'compute 2.51'],
+      [{ block_device_mapping_v2: [root], networks: undefined }, "'networks' is a required property"],
+    ];
+    const told = await Promise.all(refusals.map(([server, , version]) => refusalOf(server, version)));
+    for (const [at, [status, message]] of told.entries()) {
+      expect([status, message]).toEqual([400, expect.stringContaining(refusals[at]?.[1] ?? '')]);
+    }
+    expect((await api.compute('GET', '/servers')).servers).toEqual([]);
+  });
+
+  it('is refused beyond the quota, and leaves no half of a server', async () => {
+    const own = await api.compute('GET', `/os-quota-sets/${api.projectId}`);
+    await api.compute('PUT', `/os-quota-sets/${api.projectId}`, { quota_set: { instances: 1 } });
+    const volumesBefore = (await api.volume('GET', '/volumes')).volumes.length;
+    const order = { block_device_mapping_v2: [{ ...blank, boot_index: 0 }], min_count: 2 };
+    expect(await refusalOf(order)).toEqual([403, expect.stringContaining('Quota exceeded for instances')]);
+    expect((await api.compute('GET', '/servers')).servers).toEqual([]);
+    expect((await api.volume('GET', '/volumes')).volumes).toHaveLength(volumesBefore);
+    await api.compute('PUT', `/os-quota-sets/${api.projectId}`, { quota_set: { instances: own.quota_set.instances } });
+  });
+
+  it('is refused in the wrong state, and of what is not there', async () => {
+    const small = await makeFlavor(api, { ram: 64 });
+    const order = { flavorRef: small, block_device_mapping_v2: [{ ...blank, boot_index: 0, delete_on_termination: true }] };
+    const id = await orderServer(api, order);
+    await serverBecomes(api, id, 'ACTIVE');
+    const send = async (method: string, path: string, body?: unknown, version?: string): Promise<number> =>
+      (await api.raw(method, `/compute/v2.1/servers/${path}`, body, version ?? 'compute 2.79')).status;
+    expect(await send('POST', `${id}/action`, { 'os-start': null })).toBe(409);
+    expect(await send('POST', `${id}/action`, { unpause: null })).toBe(409);
+    expect(await send('POST', `${id}/action`, { reboot: { type: 'WARM' } })).toBe(400);
+    expect(await send('POST', `${id}/action`, { none: null })).toBe(400);
+    expect(await send('POST', `${unknown}/action`, { 'os-start': null })).toBe(404);
+    expect(await send('POST', `${id}/os-volume_attachments`, { volumeAttachment: { volumeId: unknown } })).toBe(404);
+    expect(await send('DELETE', `${id}/os-volume_attachments/${unknown}`)).toBe(404);
+    expect(await send('GET', `${id}/metadata/none`)).toBe(404);
+    expect(await send('PUT', `${id}/metadata/a`, { meta: { b: 'c' } })).toBe(400);
+    const much = Object.fromEntries(Array.from({ length: 129 }, (_, at) => [`k${at}`, 'v']));
+    expect(await send('POST', `${id}/metadata`, { metadata: much })).toBe(403);
+    expect(await send('PUT', id, { server: { name: '' } })).toBe(400);
+    expect(await send('GET', `${id}/tags`, undefined, 'compute 2.25')).toBe(404);
+    expect(await send('PUT', `${id}/tags/a%2Cb`)).toBe(400);
+    expect(await send('PUT', `${id}/tags/a`)).toBe(201);
+    expect(await send('PUT', `${id}/tags/a`)).toBe(204);
+    expect(await send('PUT', id, { server: { accessIPv4: '1.2.3' } })).toBe(400);
+    expect(await send('PUT', id, { server: { accessIPv6: 'fe80::1%eth0' } })).toBe(400);
+    const addresses = { accessIPv4: '1.2.3.4', accessIPv6: '0:0:0:0:0:babe:0:1' };
+    expect((await api.compute('PUT', `/servers/${id}`, { server: addresses })).server).toMatchObject({
+      accessIPv4: '1.2.3.4',
+      accessIPv6: '::babe:0:1',
+    });
+
+    await act(api, id, { 'os-resetState': { state: 'error' } });
+    expect(await send('POST', `${id}/action`, { pause: null })).toBe(409);
+    expect((await act(api, id, { reboot: { type: 'HARD' } })).status).toBe('ACTIVE');
+    await deleteServer(api, id);
+    const { instanceActions } = await api.compute('GET', `/servers/${id}/os-instance-actions`);
+    expect(instanceActions.map(({ action }: Answer) => action)).toEqual(['delete', 'reboot', 'create']);
+  });
+});

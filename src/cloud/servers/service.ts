@@ -66,6 +66,8 @@ export interface ServersService extends Attachments, ServerImages {
   unpause(caller: Caller, id: string): Promise<void>;
   lock(caller: Caller, id: string, reason: string | null): Promise<void>;
   unlock(caller: Caller, id: string): Promise<void>;
+  /** A password that the guest made up: there is none. */
+  forgetPassword(caller: Caller, id: string): Promise<void>;
   resetState(caller: Caller, id: string, state: Extract<VmState, 'active' | 'error'>): Promise<void>;
   /** The end of what the guest said, `lines` of it if that is said. */
   consoleOutput(caller: Caller, id: string, lines: number | undefined): Promise<string>;
@@ -202,6 +204,9 @@ export function createServersService(deps: ServersDeps): ServersService {
         await lockedServer(tx, caller, id, 'machine:control');
         await updateServer(tx.sql, id, { lock: null });
       });
+    },
+    async forgetPassword(caller, id) {
+      await visibleServer(database, caller, id, 'machine:update');
     },
     async resetState(caller, id, state) {
       await database.transact(async (tx) => {

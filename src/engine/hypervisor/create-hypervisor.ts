@@ -5,7 +5,6 @@ import type { Log } from '../../lib/log.ts';
 import { createTurns } from '../../lib/turns.ts';
 import type { Confinement } from '../confinement/run-confined.ts';
 import type { Acceleration } from './acceleration.ts';
-import { readConsoleEnd, trimConsole } from './serial-log.ts';
 import { type Hypervisor, type Machine, MachineError } from './contract.ts';
 import { endFoundMachine, findOwnMachines, listFoundMachines } from './found-machines.ts';
 import { growMachineDisk } from './grow-disk.ts';
@@ -15,6 +14,7 @@ import { gone, readState } from './machine-state.ts';
 import { createMonitors } from './monitors.ts';
 import { type PlugTarget, plugDisk, unplugDisk } from './plug.ts';
 import { pauseMachine, resetMachine, resumeMachine, shutDownMachine } from './power.ts';
+import { readConsoleEnd, trimConsole } from './serial-log.ts';
 import { startMachine } from './start-machine.ts';
 import { createWatches } from './watches.ts';
 

@@ -12,7 +12,6 @@ import type { Confinement } from '../confinement/run-confined.ts';
 import { waitUntilStarted } from '../qemu/program-start.ts';
 import type { Acceleration } from './acceleration.ts';
 import { machineArguments } from './command-line.ts';
-import { consoleBytesMax, prepareConsole } from './serial-log.ts';
 import { type Machine, MachineError, type MachineNetwork, type MachineSpec } from './contract.ts';
 import { findOwnMachines } from './found-machines.ts';
 import { linkDiskSocket } from './machine-disks.ts';
@@ -27,6 +26,7 @@ import {
 import { endMachineProcess, isMachineAlive, markOf, qemu } from './machine-process.ts';
 import { queryStatus } from './machine-state.ts';
 import type { Monitors } from './monitors.ts';
+import { consoleBytesMax, prepareConsole } from './serial-log.ts';
 
 export interface StartDeps {
   readonly runtimeDir: string;

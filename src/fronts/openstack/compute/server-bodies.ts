@@ -95,9 +95,12 @@ const network = Type.Object({}, { additionalProperties: true });
 const address = (isOne: (text: string) => boolean) =>
   Type.Refine(
     Type.String(),
-    (value) => value === '' || isOne(value),
+    (value) => value === '' || (isOne(value) && !value.includes('%')),
     () => '{value} is not an address of that version',
   );
+
+/** As RFC 5952 writes it. */
+export const canonicalAddress = (address: string): string => (address === '' ? '' : new URL(`http://[${address}]`).hostname.slice(1, -1));
 
 const createFields = {
   name: serverName,

@@ -5,7 +5,7 @@ import type { BlockDeviceOrder, CreateServerOrder } from '../../../cloud/servers
 import { badRequest } from '../../../lib/errors.ts';
 import { parseBody, parseBoolean } from '../shared/body.ts';
 import { isSince } from './microversions.ts';
-import { createdSince, createServer } from './server-bodies.ts';
+import { canonicalAddress, createdSince, createServer } from './server-bodies.ts';
 
 type Asked = Static<typeof createServer>['server'];
 type Device = NonNullable<Asked['block_device_mapping_v2']>[number];
@@ -35,7 +35,7 @@ export function parseCreate(request: FastifyRequest): ServerOrder {
     description: asked.description ?? (isSince(request.microversion, 19) ? null : asked.name),
     hostname: asked.hostname ?? null,
     accessIpV4: asked.accessIPv4 ?? '',
-    accessIpV6: asked.accessIPv6 ?? '',
+    accessIpV6: canonicalAddress(asked.accessIPv6 ?? ''),
     flavorRef: String(asked.flavorRef).split('/').at(-1) ?? '',
     imageRef,
     blockDevices: devices.filter((order) => order !== undefined),

@@ -18,4 +18,8 @@ export function registerServerParts(app: FastifyInstance, { servers }: ComputeFr
     await servers.get(caller, params.id);
     return { password: '' };
   });
+  app.delete<WithId>('/servers/:id/os-server-password', async ({ caller, params }, reply) => {
+    await servers.forgetPassword(caller, params.id);
+    return reply.code(204).send();
+  });
 }

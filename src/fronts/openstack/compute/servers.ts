@@ -5,7 +5,7 @@ import { parseBody } from '../shared/body.ts';
 import { nextLinks, queryOf } from '../shared/paging.ts';
 import type { ComputeFront } from './context.ts';
 import { isSince } from './microversions.ts';
-import { metaBody, metadataBody, updateServer } from './server-bodies.ts';
+import { canonicalAddress, metaBody, metadataBody, updateServer } from './server-bodies.ts';
 import { parseServerList } from './server-list-query.ts';
 import { parseCreate } from './server-orders.ts';
 import { changedServerView, serverSummary, serverView } from './server-view.ts';
@@ -49,7 +49,7 @@ export function registerServerRoutes(app: FastifyInstance, front: ComputeFront):
       ...(asked.description !== undefined && { description: asked.description }),
       ...(asked.hostname !== undefined && { hostname: asked.hostname }),
       ...(asked.accessIPv4 !== undefined && { accessIpV4: asked.accessIPv4 }),
-      ...(asked.accessIPv6 !== undefined && { accessIpV6: asked.accessIPv6 }),
+      ...(asked.accessIPv6 !== undefined && { accessIpV6: canonicalAddress(asked.accessIPv6) }),
       ...(asked['OS-DCF:diskConfig'] !== undefined && { diskConfig: asked['OS-DCF:diskConfig'] }),
     });
     return { server: changedServerView(server, viewerOf(request as FastifyRequest, publicUrl)) };
