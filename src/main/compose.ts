@@ -167,6 +167,7 @@ export async function composeCloud({ config, paths, database, connection, ballas
     makeConfigDrive: (path, content) => makeConfigDrive(confinement, path, content),
     files: createMachineFiles(paths.servers),
     availabilityZone,
+    zone: (db) => computeHosts.zone(db),
     log,
   });
   const { inventory } = backend;

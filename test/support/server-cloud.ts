@@ -122,6 +122,7 @@ function serversOn(parts: VolumeCloudParts, guestMs: number): { servers: Servers
     makeConfigDrive: (path, content) => makeConfigDrive(confinement, path, content),
     files: createMachineFiles(filesOf(parts)),
     availabilityZone: 'nova',
+    zone: async () => ({ name: 'nova' }),
     guestMs,
     log,
   });

@@ -25,7 +25,10 @@ export interface CreateDeps {
   readonly quotas: Pick<ComputeQuotas, 'reserve'>;
   readonly images: ImagesForServers;
   readonly volumes: VolumesForServers;
+  /** Of volumes, which is that of servers too unless operators say otherwise. */
   readonly availabilityZone: string;
+  /** Of servers. */
+  readonly zone: (db: Tx['sql']) => Promise<{ readonly name: string }>;
 }
 
 export interface CreatedServers {
@@ -37,7 +40,8 @@ export async function beginCreate(deps: CreateDeps, tx: Tx, caller: Caller, orde
   const projectId = caller.projectId;
   if (projectId === null) throw badRequest('Malformed request url');
   authorise(caller, 'machine:create', { projectId });
-  if (order.availabilityZone !== null && order.availabilityZone !== deps.availabilityZone)
+  const zone = (await deps.zone(tx.sql)).name;
+  if (order.availabilityZone !== null && order.availabilityZone !== zone)
     throw badRequest(`The requested availability zone is not available`);
   if (order.maxCount < order.minCount) throw badRequest('min_count must be <= max_count');
   const found = await deps.flavors.find(tx.sql, caller, order.flavorRef);
@@ -59,7 +63,7 @@ export async function beginCreate(deps: CreateDeps, tx: Tx, caller: Caller, orde
   const reservationId = `r-${newId().slice(0, 8)}`;
   const ids: string[] = [];
   for (let index = 0; index < order.maxCount; index += 1) {
-    ids.push(await createOne(deps, tx, caller, { projectId, order, flavor, publicKey, image, wishes, reservationId, index }));
+    ids.push(await createOne(deps, tx, caller, { zone, projectId, order, flavor, publicKey, image, wishes, reservationId, index }));
   }
   return { ids, reservationId };
 }
@@ -87,6 +91,7 @@ function checkFits(image: Image, flavor: ServerFlavor): void {
 }
 
 interface One {
+  readonly zone: string;
   readonly projectId: string;
   readonly order: CreateServerOrder;
   readonly flavor: ServerFlavor;
@@ -124,7 +129,7 @@ async function createOne(deps: CreateDeps, tx: Tx, caller: Caller, one: One): Pr
     metadata: order.metadata,
     tags: order.tags,
     diskConfig: order.diskConfig,
-    availabilityZone: deps.availabilityZone,
+    availabilityZone: one.zone,
     reservationId: one.reservationId,
     launchIndex: index,
   });

@@ -94,6 +94,7 @@ export interface ServersDeps {
   readonly makeConfigDrive: CreateJobDeps['makeConfigDrive'];
   readonly files: MachineFiles;
   readonly availabilityZone: string;
+  readonly zone: CreateDeps['zone'];
   /** How long a guest may take to turn itself off, or to let go of a disk. Those that are just starting answer late. */
   readonly guestMs?: number;
   readonly log: Log;
