@@ -1,5 +1,6 @@
 /** Which servers a list is asked for. */
 import type { ListFilter } from '../../../cloud/database/lists.ts';
+import { hostName } from '../../../cloud/hosts/contract.ts';
 import type { ServerColumn } from '../../../cloud/servers/contract.ts';
 import type { ServerQuery } from '../../../cloud/servers/service.ts';
 import { vmStateOf } from '../../../cloud/servers/states.ts';
@@ -9,8 +10,8 @@ import { parseBoolean } from '../shared/body.ts';
 import { firstOfEach, type Query, queryValue, type SortKey } from '../shared/paging.ts';
 import { parsePage } from './list-query.ts';
 
-/** Undefined: nothing can match. */
-export function parseServerList(query: Query): ServerQuery | undefined {
+/** Undefined: nothing can match. `isOperator`: may ask for hosts and other projects; what others ask of those is passed over. */
+export function parseServerList(query: Query, { isOperator }: { isOperator: boolean }): ServerQuery | undefined {
   const filters: ListFilter<ServerColumn>[] = [];
   const equal = (column: ServerColumn, value: string): number => filters.push({ column, comparison: 'eq', value });
   for (const [name, column] of Object.entries(plainFilters)) {
@@ -31,6 +32,11 @@ export function parseServerList(query: Query): ServerQuery | undefined {
   }
   const since = parseTime(query, 'changes-since');
   if (since !== undefined) filters.push({ column: 'updated_at', comparison: 'gte', value: since });
+  const allProjects = parseAllTenants(queryValue(query, 'all_tenants'));
+  const project = queryValue(query, 'project_id') || queryValue(query, 'tenant_id');
+  if (isOperator && allProjects && project) equal('project_id', project);
+  const host = queryValue(query, 'host');
+  if (isOperator && host && host !== hostName) return undefined;
   // Nobody has an address, and what was deleted is gone.
   if (queryValue(query, 'ip') || queryValue(query, 'ip6') || parseBoolean(queryValue(query, 'deleted')) === true) return undefined;
   return {
@@ -39,7 +45,7 @@ export function parseServerList(query: Query): ServerQuery | undefined {
     metadata: {},
     filters,
     sort: parseSort(query),
-    allProjects: parseAllTenants(queryValue(query, 'all_tenants')),
+    allProjects,
     namePattern: queryValue(query, 'name'),
     flavorId: queryValue(query, 'flavor')?.split('/').at(-1),
     tags: {

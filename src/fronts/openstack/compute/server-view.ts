@@ -1,12 +1,10 @@
 /** A server as Compute shows it: field by microversion by role. */
 import { createHash } from 'node:crypto';
+import { hostName } from '../../../cloud/hosts/contract.ts';
 import { isAllowed } from '../../../cloud/identity/policy.ts';
 import type { Server } from '../../../cloud/servers/service.ts';
 import { statusOf } from '../../../cloud/servers/states.ts';
 import type { Viewer } from './viewer.ts';
-
-/** Under which name attachments, services and hypervisors know this machine. */
-const hostName = 'stillpoint';
 
 /** Statuses of servers that something is going on with, or that run: only they have a progress. */
 const withProgress = new Set(['ACTIVE', 'BUILD', 'REBUILD', 'REBOOT', 'HARD_REBOOT']);

@@ -37,6 +37,7 @@ export function registerServerVolumes(app: FastifyInstance, { servers }: Compute
     const { id, volumeId } = request.params;
     const asked = parseBody(changeAttachment, request.body).volumeAttachment;
     const { delete_on_termination: deletion } = asked;
+    await servers.attachment(request.caller, id, volumeId);
     if (asked.volumeId !== volumeId) throw badRequest('Volumes of servers are not swapped: detach the one, and attach the other.');
     if (deletion === undefined || !isSince(request.microversion, 85))
       throw badRequest(`The volume ${volumeId} is attached to the server already.`);

@@ -1,5 +1,6 @@
 /** `/servers`: lists, one server, and what is said of it. What it does is in `server-actions.ts`. */
 import type { FastifyInstance, FastifyRequest } from 'fastify';
+import { isAllowed } from '../../../cloud/identity/policy.ts';
 import { badRequest, notFound } from '../../../lib/errors.ts';
 import { parseBody } from '../shared/body.ts';
 import { nextLinks, queryOf } from '../shared/paging.ts';
@@ -21,7 +22,7 @@ export function registerServerRoutes(app: FastifyInstance, front: ComputeFront):
     ['/servers/detail', serverView],
   ] as const) {
     app.get(path, async (request) => {
-      const query = parseServerList(queryOf(request));
+      const query = parseServerList(queryOf(request), { isOperator: isAllowed(request.caller, 'machine:list_all', { projectId: null }) });
       const found = query === undefined ? [] : await servers.list(request.caller, query);
       const viewer = viewerOf(request, publicUrl);
       const links = query && nextLinks(request, { publicUrl, limit: query.limit, itemIds: found.map(({ id }) => id) });
