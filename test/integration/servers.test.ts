@@ -1,11 +1,10 @@
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { withGuestAgent } from '../../src/engine/hypervisor/guest-agent.ts';
 import { type Answer, type Api, signIn } from '../support/api.ts';
 import { eventually } from '../support/eventually.ts';
-import { runInGuest } from '../support/guest/run-in-guest.ts';
 import { makeVolume } from '../support/scenario.ts';
+import { inGuest, processOf } from '../support/server-processes.ts';
 import {
   act,
   consoleOf,
@@ -40,27 +39,6 @@ afterAll(async () => {
   await service?.stop();
   await removeStateDir(stateDir);
 });
-
-/** QEMU's process of a server, and where it offers the agent in the guest. */
-interface Process {
-  readonly id: number;
-  readonly agentPath: string;
-}
-
-async function processOf(serverId: string): Promise<Process | undefined> {
-  for (const entry of await readdir('/proc')) {
-    const text = /^\d+$/.test(entry) ? await readFile(`/proc/${entry}/cmdline`, 'utf8').catch(() => '') : '';
-    if (!text.startsWith('qemu-system') || !text.includes(`\0-uuid\0${serverId}\0`)) continue;
-    return { id: Number(entry), agentPath: /path=([^,\0]+\/agent)\b/.exec(text)?.[1] ?? '' };
-  }
-  return undefined;
-}
-
-async function inGuest(serverId: string, script: string): Promise<string> {
-  const process = await processOf(serverId);
-  if (process === undefined) throw new Error(`no process runs server ${serverId}`);
-  return await withGuestAgent(process.agentPath, (agent) => runInGuest(agent, script));
-}
 
 const attachmentsOf = async (id: string): Promise<Answer[]> =>
   (await api.compute('GET', `/servers/${id}/os-volume_attachments`)).volumeAttachments;
@@ -160,7 +138,7 @@ describe('a server of an image', { timeout: 240_000 }, () => {
     await service.kill();
     await eventually(
       async () => {
-        return Number(await withGuestAgent(before?.agentPath ?? '', (agent) => runInGuest(agent, 'tail -n 1 /data/log'))) > written;
+        return Number(await inGuest(id, 'tail -n 1 /data/log')) > written;
       },
       'the guest goes on writing',
       patienceMs,

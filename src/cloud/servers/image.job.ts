@@ -13,7 +13,6 @@
  * Half-way: ids were chosen in the request, and every step finds what an interrupted attempt made. A failure leaves nothing: the files, the point, the
  * snapshots and the image go, and the server says why.
  */
-import { messageOf } from '../../lib/errors.ts';
 import type { Database } from '../database/service.ts';
 import type { DisksService } from '../disks/service.ts';
 import type { Converted, ImagesForServers, PointImage, Taken } from '../images/service.ts';
@@ -132,7 +131,7 @@ export function imageSaga(deps: ImageJobDeps): SagaDefinition<ImageInput> {
     async settle(context, failure) {
       const { serverId, imageId, parts, requestId } = context.input;
       await removeFiles(context);
-      const message = `The image could not be made: ${messageOf(failure)}`;
+      const message = `The image could not be made: ${failure.message}`;
       await context.effect('rows', () =>
         database.transact(async (tx) => {
           for (const { snapshotId } of parts) await snapshots.drop(tx, snapshotId);
