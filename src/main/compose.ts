@@ -24,7 +24,7 @@ import { createComputeQuotas } from '../cloud/quotas/compute-quotas.ts';
 import { createImageLimitQuotas } from '../cloud/quotas/image-limits.ts';
 import { createQuotas } from '../cloud/quotas/service.ts';
 import { createServerGroups } from '../cloud/server-groups/service.ts';
-import { createServersService, machineLoad, machineUsage } from '../cloud/servers/service.ts';
+import { createServersService, machineLoad, machineUsage, serverSources } from '../cloud/servers/service.ts';
 import { createSnapshotPorts, createSnapshotsService } from '../cloud/snapshots/service.ts';
 import { createTransfersService } from '../cloud/transfers/service.ts';
 import { createVolumeTypes } from '../cloud/volume-types/service.ts';
@@ -108,6 +108,7 @@ export async function composeCloud({ config, paths, database, connection, ballas
     images: imageSources,
     snapshots: snapshotPorts,
     groups: createGroupPorts(),
+    servers: serverSources(database),
     availabilityZone,
     log,
   });

@@ -128,6 +128,19 @@ describe('a guest that writes', { timeout: 240_000 }, () => {
     // Nobody in the guest waits.
     await inGuest(id, 'echo succeeds > /run/hook; sync; echo here > /data/here');
     expect(await makeSnapshot(api, volume)).toBeTruthy();
+    // Nobody takes a disk away behind the guest's back; what an administrator took by force, the server lets go of.
+    const { attachments } = (await api.volume('GET', `/volumes/${volume}`)).volume;
+    const [{ attachment_id: attachmentId }] = attachments;
+    expect((await api.raw('DELETE', `/volume/v3/attachments/${attachmentId}`, undefined, 'volume 3.44')).status).toBe(409);
+    await api.volume('POST', `/volumes/${volume}/action`, { 'os-begin_detaching': {} });
+    expect((await api.raw('POST', `/volume/v3/volumes/${volume}/action`, { 'os-detach': {} })).status).toBe(409);
+    await api.volume('POST', `/volumes/${volume}/action`, { 'os-roll_detaching': {} });
+    await api.volume('POST', `/volumes/${volume}/action`, { 'os-force_detach': { attachment_id: attachmentId } });
+    await mustSettle(api, 'volumes', volume, 'available');
+    await api.compute('DELETE', `/servers/${id}/os-volume_attachments/${volume}`);
+    await expect
+      .poll(async () => (await api.compute('GET', `/servers/${id}/os-volume_attachments`)).volumeAttachments, { timeout: 90_000 })
+      .toEqual([]);
     await deleteServer(api, id);
   });
 });

@@ -104,7 +104,7 @@ export function createAttachments({ database, jobs, volumes }: AttachmentsDeps):
         if (disk.bootIndex === 0) throw badRequest('Cannot detach a root device volume');
         // A start of the service puts volumes that are being detached back in use; one that is leaving leaves once all the same.
         if (!(await beginLeaving(tx.sql, serverId, volumeId))) throw leavesAlready(volumeId);
-        await volumes.beginRelease(tx, caller, volumeId);
+        await volumes.beginRelease(tx, caller, disk);
         await begin(tx, caller, server, detachKind, disk);
       }),
     setDeletion: (caller, serverId, volumeId, deleteOnTermination) =>

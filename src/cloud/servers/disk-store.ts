@@ -49,6 +49,13 @@ export async function changeDeletion(db: Queries, serverId: string, volumeId: st
     .execute();
 }
 
+/** Whether a server has a disk by this attachment. */
+export async function hasDisk(db: Queries, attachmentId: string): Promise<boolean> {
+  return (
+    (await db.selectFrom('server_disks').select('server_id').where('attachment_id', '=', attachmentId).executeTakeFirst()) !== undefined
+  );
+}
+
 export async function deleteDisk(db: Queries, serverId: string, volumeId: string): Promise<void> {
   await db.deleteFrom('server_disks').where('server_id', '=', serverId).where('volume_id', '=', volumeId).execute();
 }

@@ -15,7 +15,7 @@ import type { ImagesForServers } from '../images/service.ts';
 import type { Jobs } from '../jobs/service.ts';
 import type { ComputeQuotas, MachineUsageSource } from '../quotas/contract.ts';
 import type { SnapshotsForServers } from '../snapshots/service.ts';
-import type { VolumesForServers } from '../volumes/service.ts';
+import type { ServerSources, VolumesForServers } from '../volumes/service.ts';
 import { beginOr, checkUnlocked, lockedServer, visibleServer } from './access.ts';
 import { actionsOf, insertAction, type ServerAction } from './action-store.ts';
 import { attachKind, attachSaga, detachSaga } from './attach.job.ts';
@@ -24,6 +24,7 @@ import type { CreateServerOrder, DiskConfig, Server, ServerListQuery } from './c
 import { type CreateJobDeps, createServerKind, createServerSaga } from './create.job.ts';
 import { beginCreate, type CreateDeps, type CreatedServers, checkMetadata } from './create.ts';
 import { deleteServerKind, deleteServerSaga } from './delete.job.ts';
+import { hasDisk } from './disk-store.ts';
 import { imageKind, imageSaga } from './image.job.ts';
 import { createServerImages, type ServerImages } from './images.ts';
 import { type PowerVerb, powerKind, powerSaga } from './power.job.ts';
@@ -238,6 +239,9 @@ export function createServersService(deps: ServersDeps): ServersService {
 
 /** What all machines that run take of this host. */
 export const machineLoad = (db: Tx['sql'] | Database['sql']): Promise<MachineLoad> => loadOf(db);
+
+/** What volumes ask of servers. */
+export const serverSources = (database: Database): ServerSources => ({ hasDisk: (id) => hasDisk(database.sql, id) });
 
 /** What quotas ask of servers. */
 export const machineUsage: MachineUsageSource = { usageOf };

@@ -15,7 +15,9 @@ import { lockedVolume, visibleVolume } from './access.ts';
 import { attachmentsOf, deleteAttachments, insertAttachment } from './attachment-store.ts';
 import type { Volume, VolumeAttachment } from './contract.ts';
 import { followAttachments } from './follow-attachments.ts';
+import { refuseServers } from './refuse-servers.ts';
 import { exportName } from './sizes.ts';
+import type { ServerSources } from './sources.ts';
 import { transitions } from './states.ts';
 import { move, setStatus } from './store.ts';
 
@@ -47,7 +49,11 @@ export interface Attaching {
 
 const connectable: readonly string[] = ['available', 'reserved', 'attaching', 'in-use'];
 
-export function createAttaching(deps: { database: Database; disks: Pick<DisksService, 'openExport' | 'closeExport'> }): Attaching {
+export function createAttaching(deps: {
+  database: Database;
+  disks: Pick<DisksService, 'openExport' | 'closeExport'>;
+  servers?: ServerSources;
+}): Attaching {
   const { database, disks } = deps;
   const locked = <T>(caller: Caller, id: string, work: (tx: Tx, volume: Volume) => Promise<T>): Promise<T> =>
     database.transact(async (tx) => await work(tx, await lockedVolume(tx, caller, id, 'volume:attach')));
@@ -115,6 +121,7 @@ export function createAttaching(deps: { database: Database; disks: Pick<DisksSer
       if (!(transitions.detached.from as readonly string[]).includes(volume.status)) {
         throw badRequest(`Invalid volume: Volume ${id} cannot be detached while its status is ${volume.status}.`);
       }
+      await refuseServers(deps, chosenAttachment(volume, attachmentId));
       await detachFrom(caller, volume, attachmentId);
     },
     async forceDetach(caller, id, attachmentId) {

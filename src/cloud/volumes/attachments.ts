@@ -24,7 +24,9 @@ import {
 } from './attachment-store.ts';
 import type { Attachment, AttachmentColumn, Volume } from './contract.ts';
 import { followAttachments } from './follow-attachments.ts';
+import { refuseServers } from './refuse-servers.ts';
 import { exportName } from './sizes.ts';
+import type { ServerSources } from './sources.ts';
 import { can } from './states.ts';
 import { move, type Queries } from './store.ts';
 
@@ -66,6 +68,7 @@ const missing = (id: string) => notFound(`Volume attachment could not be found w
 
 export interface AttachmentsDeps {
   readonly database: Database;
+  readonly servers?: ServerSources;
   readonly disks: Pick<DisksService, 'openExport' | 'closeExport'>;
 }
 
@@ -123,7 +126,9 @@ export function createAttachments(deps: AttachmentsDeps): AttachmentsService {
     connect,
     complete: (caller, id) => locked(caller, id, (tx, volume) => completeAttachment(tx, volume, id)),
     async remove(caller, id) {
-      const { volumeId } = await visible(caller, id, 'volume:attach');
+      const attachment = await visible(caller, id, 'volume:attach');
+      const { volumeId } = attachment;
+      await refuseServers(deps, attachment);
       return await endAttachment(deps, { id, volumeId }, (work) => locked(caller, id, work));
     },
   };

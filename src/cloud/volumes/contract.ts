@@ -222,8 +222,8 @@ export interface VolumesForServers {
   connect(attachmentId: string, mountpoint: string): Promise<ServedDisk>;
   /** The server has it, under this name. Repeatable. */
   complete(attachmentId: string, mountpoint: string): Promise<void>;
-  /** in-use → detaching; 400 in any other state. Locked until the end of the transaction. */
-  beginRelease(tx: Tx, caller: Caller, volumeId: string): Promise<void>;
+  /** in-use → detaching; 400 in any other state. One that an administrator took away by force is let go at once. */
+  beginRelease(tx: Tx, caller: Caller, disk: { readonly volumeId: string; readonly attachmentId: string }): Promise<void>;
   /** detaching → in-use: the guest does not let go of it. Repeatable. */
   keep(volumeId: string): Promise<void>;
   /** The server of the disk ends, while it stays attached: nobody uses it. Repeatable. */

@@ -114,8 +114,9 @@ export function createVolumesForServers(deps: ForServersDeps): VolumesForServers
       });
     },
 
-    async beginRelease(tx, caller, volumeId) {
+    async beginRelease(tx, caller, { volumeId, attachmentId }) {
       const volume = await lockedVolume(tx, caller, volumeId, 'volume:attach');
+      if ((await findAttachment(tx.sql, attachmentId)) === undefined) return;
       if (await move(tx.sql, volumeId, 'detachBegun')) return;
       throw badRequest(
         `Invalid volume: Invalid input received: Invalid volume: Unable to detach volume. Volume status must be 'in-use' and attach_status must be 'attached' to detach. Its status is ${volume.status}.`,

@@ -40,7 +40,7 @@ import { createVolumesForTransfers } from './for-transfers.ts';
 import { recoverAttaching } from './recover.ts';
 import { reimageVolumeSaga } from './reimage.job.ts';
 import { beginReimage, type ReimageOrder } from './reimage.ts';
-import type { GroupSources, ImageSources, SnapshotSources } from './sources.ts';
+import type { GroupSources, ImageSources, ServerSources, SnapshotSources } from './sources.ts';
 import { countVolumes, findVolume, listVolumes, metadataInUse, move } from './store.ts';
 
 export type { Attaching, AttachOrder, Connection } from './attach.ts';
@@ -61,7 +61,7 @@ export type {
   VolumesForSnapshots,
   VolumesForTransfers,
 } from './contract.ts';
-export type { GroupSources, ImageSource, ImageSources, SnapshotSource, SnapshotSources } from './sources.ts';
+export type { GroupSources, ImageSource, ImageSources, ServerSources, SnapshotSource, SnapshotSources } from './sources.ts';
 export type { VolumeStatus } from './states.ts';
 
 export interface VolumeQuery extends Omit<VolumeListQuery, 'projectId' | 'markerId'> {
@@ -114,6 +114,8 @@ export interface VolumesDeps {
   readonly images: ImageSources;
   readonly snapshots: SnapshotSources;
   readonly groups: GroupSources;
+  /** Left out where there are none. */
+  readonly servers?: ServerSources;
   readonly availabilityZone: string;
   readonly log: Log;
 }

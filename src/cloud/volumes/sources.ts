@@ -32,6 +32,12 @@ export interface GroupSources {
   checkMember(tx: Tx, caller: Caller, groupId: string, volumeTypeId: string): Promise<void>;
 }
 
+/** What volumes ask of servers. */
+export interface ServerSources {
+  /** Whether a server has a disk by this attachment: then only the server lets go of it. */
+  hasDisk(attachmentId: string): Promise<boolean>;
+}
+
 export interface SnapshotSource {
   readonly snapshotId: string;
   readonly pointId: string;
