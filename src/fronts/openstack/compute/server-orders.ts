@@ -21,6 +21,8 @@ export function parseCreate(request: FastifyRequest): ServerOrder {
     if (Object.hasOwn(asked, field) && !isSince(request.microversion, minor)) throw unexpected(field);
   }
   checkNetworks(request, asked);
+  const group = (asked.security_groups ?? []).find(({ name }) => name !== undefined && name !== 'default');
+  if (group !== undefined) throw badRequest(`Security group ${group.name} not found.`);
   if (asked.host !== undefined || asked.hypervisor_hostname !== undefined) requireThisHost(asked);
   if ((asked.trusted_image_certificates ?? []).length > 0) throw badRequest('Certificate validation of images is not supported.');
   if ((asked.personality ?? []).length > 0) throw badRequest('Files cannot be put into servers: use user_data.');
