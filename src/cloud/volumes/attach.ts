@@ -118,6 +118,8 @@ export function createAttaching(deps: {
     },
     async detach(caller, id, attachmentId) {
       const volume = await visibleVolume(database, caller, id, 'volume:attach');
+      // Nothing is left to do: clients that clean up ask twice.
+      if (volume.status === 'available' && volume.attachments.length === 0) return;
       if (!(transitions.detached.from as readonly string[]).includes(volume.status)) {
         throw badRequest(`Invalid volume: Volume ${id} cannot be detached while its status is ${volume.status}.`);
       }
