@@ -70,7 +70,7 @@ export const serverDisks: Scene = {
 };
 
 async function makeServer(api: Api, order: object): Promise<string> {
-  const { server } = await api.compute('POST', '/servers', { server: { name: 'server', flavorRef: nano, ...order } });
+  const { server } = await api.compute('POST', '/servers', { server: { name: 'server', flavorRef: nano, networks: 'none', ...order } });
   await mustBecome(api, server.id, 'ACTIVE');
   return server.id;
 }
