@@ -75,7 +75,10 @@ export function imageSaga(deps: ImageJobDeps): SagaDefinition<ImageInput> {
     if (disk !== null) return await point.release(context, disk);
     await context.effect('release', () =>
       database.transact(async (tx) => {
-        for (const { pointId, snapshotId } of parts) await disks.release(tx, pointId, snapshots.holderOf(snapshotId));
+        // Those that name their points are finished, also when a failure is reported: the answer to a commit may be lost.
+        for (const { pointId, snapshotId } of parts) {
+          if (!(await snapshots.isFinished(tx, snapshotId, pointId))) await disks.release(tx, pointId, snapshots.holderOf(snapshotId));
+        }
       }),
     );
   }
@@ -105,10 +108,10 @@ export function imageSaga(deps: ImageJobDeps): SagaDefinition<ImageInput> {
           if (!(await snapshots.finish(tx, snapshotId, pointId))) await disks.release(tx, pointId, snapshots.holderOf(snapshotId));
         }
         await endTask(tx.sql, serverId, own);
+        await finishAction(tx.sql, serverId, requestId, null);
       }),
     );
-    await finishAction(database.sql, serverId, requestId, null);
-    await running.settle(serverId);
+    await running.follow(serverId);
   }
 
   return {
@@ -134,12 +137,15 @@ export function imageSaga(deps: ImageJobDeps): SagaDefinition<ImageInput> {
       const message = `The image could not be made: ${failure.message}`;
       await context.effect('rows', () =>
         database.transact(async (tx) => {
+          const [first] = parts;
+          // All of them were, in one transaction, or none.
+          if (first !== undefined && (await snapshots.isFinished(tx, first.snapshotId, first.pointId))) return;
           for (const { snapshotId } of parts) await snapshots.drop(tx, snapshotId);
           await images.drop(tx, imageId);
           await endTask(tx.sql, serverId, own, { fault: { code: 500, message } });
+          await finishAction(tx.sql, serverId, requestId, message);
         }),
       );
-      await finishAction(database.sql, serverId, requestId, message);
       await running.settle(serverId);
     },
   };

@@ -104,13 +104,16 @@ export function createQuiescence({ database, hypervisor, running, log }: Quiesce
       for (;;) {
         const server = await findServer(database.sql, serverId);
         if (server?.machine?.id !== machine.id) break;
-        const { state } = await withGuestAgent(hypervisor.agentPath(machine), (agent) => thawGuest(agent));
-        if (state !== 'unanswered') break;
+        const attempt = await withGuestAgent(hypervisor.agentPath(machine), (agent) => thawGuest(agent)).catch((error: unknown) => {
+          log.warn({ serverId, error: messageOf(error) }, 'a guest that may be frozen could not be thawed, and is tried again');
+        });
+        if (attempt !== undefined && attempt.state !== 'unanswered') break;
         await pause(retryPauseMs, undefined, { ref: false });
       }
       await setFrozen(database.sql, serverId, false);
     };
-    thaw().catch((error: unknown) => log.warn({ serverId, error: messageOf(error) }, 'a guest that may be frozen could not be thawed'));
+    // The row stays as it is, and the next start goes on.
+    thaw().catch((error: unknown) => log.warn({ serverId, error: messageOf(error) }, 'nobody knows whether a guest is frozen'));
   }
 
   return {

@@ -75,6 +75,8 @@ export interface SnapshotsForServers {
   insert(tx: Tx, caller: Caller, part: Omit<NewPart, 'groupSnapshotId'>): Promise<void>;
   /** creating → available at its point. False: it is being deleted, or was reset, and has no use for the point. Repeatable. */
   finish(tx: Tx, snapshotId: string, pointId: string): Promise<boolean>;
+  /** Whether it is there with its point, which its hold keeps. */
+  isFinished(tx: Tx, snapshotId: string, pointId: string): Promise<boolean>;
   /** One that came to nothing goes; one that was finished stays. Repeatable. */
   drop(tx: Tx, snapshotId: string): Promise<void>;
   holderOf(snapshotId: string): string;

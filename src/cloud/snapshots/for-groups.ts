@@ -44,6 +44,7 @@ export function createSnapshotsForServers(deps: PartsDeps): SnapshotsForServers 
   return {
     insert: (tx, caller, part) => insertPart(deps, tx, caller, part),
     finish: finishPart,
+    isFinished: async (tx, id, pointId) => (await findSnapshot(tx.sql, id))?.pointId === pointId,
     async drop(tx, id) {
       if ((await findSnapshot(tx.sql, id))?.pointId === null) await deleteSnapshot(tx.sql, id);
     },

@@ -144,6 +144,7 @@ export function createAttaching(deps: {
     },
     async terminateConnection(caller, id) {
       const volume = await visibleVolume(database, caller, id, 'volume:connect');
+      for (const attachment of volume.attachments) await refuseServers(deps, attachment);
       if (volume.attachments.length === 0 || volume.status === 'detaching') await disks.closeExport(id);
     },
   };
